@@ -1,0 +1,48 @@
+//! Ids: each is derived from what was seen, so that two observers of one connection give it the same id and a
+//! batch that is sent twice makes the same spans.
+
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+use smol_str::{SmolStr, format_smolstr};
+
+/// A TCP connection's id: its pair of initial sequence numbers, which no DNAT or SNAT changes (DESIGN §5), as
+/// 16 hex digits `client ISN | server ISN`.
+pub fn tcp_connection_id(client_isn: u32, server_isn: u32) -> SmolStr {
+    format_smolstr!("{client_isn:08x}{server_isn:08x}")
+}
+
+/// The id of a flow whose initial sequence numbers nobody saw (UDP; TCP that was open before we looked): 32 hex
+/// digits out of `scope` (the node or capture), 5-tuple and the time it was first seen.
+pub fn flow_id(scope: &str, protocol: &str, client: (IpAddr, u16), server: (IpAddr, u16), first_seen_ns: i64) -> SmolStr {
+    let text = format!("{scope}|{protocol}|{}|{}|{}|{}|{first_seen_ns}", client.0, client.1, server.0, server.1);
+    hex_digest(text.as_bytes(), 16)
+}
+
+/// The trace that a connection becomes: 32 hex digits, the same for every observer.
+pub fn trace_id(connection_id: &str) -> SmolStr {
+    hex_digest(format!("trace|{connection_id}").as_bytes(), 16)
+}
+
+/// A span of that trace: 16 hex digits. `role` tells spans of one connection apart (`client`, `server`, `connect`,
+/// `tls`).
+pub fn span_id(connection_id: &str, role: &str) -> SmolStr {
+    hex_digest(format!("span|{connection_id}|{role}").as_bytes(), 8)
+}
+
+fn hex_digest(bytes: &[u8], length: usize) -> SmolStr {
+    let digest = Sha256::digest(bytes);
+    SmolStr::new(hex::encode(&digest[..length]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_observers_of_a_connection_name_it_alike() {
+        assert_eq!(tcp_connection_id(1, 0xffff_ffff), "00000001ffffffff");
+        assert_eq!(trace_id("00000001ffffffff").len(), 32);
+        assert_ne!(span_id("a", "client"), span_id("a", "server"));
+    }
+}

@@ -1,0 +1,25 @@
+//! The contract between the parts of Weir: tables, their columns, ids, times and batch metadata.
+//!
+//! | file        | subject                                                              |
+//! |-------------|----------------------------------------------------------------------|
+//! | `schema.rs` | what a table and a column are, and their Arrow form                    |
+//! | `kinds.rs`  | the kinds of column: Rust value ↔ Arrow array                         |
+//! | `tables/`   | one file a table: columns, units, docs, names in other vocabularies    |
+//! | `batch.rs`  | batch metadata, schema versions, conforming an older or newer batch    |
+//! | `ids.rs`    | connection, trace and span ids, and the names that are types           |
+//! | `time.rs`   | UTC nanoseconds and the interval grid                                  |
+//!
+//! Arrow schemas, the wire, Parquet, `GET /api/v1/tables` and `docs/tables.md` all come from here and
+//! nowhere else. Never here: I/O, async, clocks.
+
+pub mod batch;
+pub mod ids;
+pub mod kinds;
+pub mod schema;
+pub mod tables;
+pub mod time;
+
+pub use batch::{BatchMeta, ModelError, conform};
+pub use schema::{Column, DataKind, Row, Table};
+pub use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+pub use tables::{FlowRow, ProbeHealthRow, SpanRow, TlsHandshakeRow};

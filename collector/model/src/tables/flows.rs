@@ -1,0 +1,154 @@
+//! `flows`.
+
+use super::table;
+
+table! {
+    /// A flow: what one connection did in one interval, as one observer saw it. The sum over a connection's
+    /// flows is exact.
+    FLOWS FlowRow = "flows" sorted by ["client_namespace", "client_workload", "client_ip", "server_ip"];
+
+    /// Start of the interval, cut short by the opening. Intervals lie on multiples of their length (10 s by
+    /// default) since the epoch.
+    time: Time ["ns"] {ipfix: "flowStartNanoseconds (156)", zeek: "ts"};
+    /// End of the interval, cut short by the close.
+    end_time: OptTime ["ns"] {ipfix: "flowEndNanoseconds (157)"};
+    /// The connection's id: its pair of initial sequence numbers as hex (client, then server), the same at every
+    /// observer and through NAT; for UDP and for TCP whose opening nobody saw, a hash of node, 5-tuple and first
+    /// time.
+    connection_id: Str [""] {otel: "weir.connection.id", ipfix: "flowId (148)", zeek: "uid"};
+    /// Where in its life the connection was: `opened` (opened in this interval, still open at its end),
+    /// `ongoing`, `closed` (closed in it), `only` (opened and closed in it).
+    state: Text [""] {zeek: "conn_state"};
+    /// Why it ended: `fin`, `reset_by_client`, `reset_by_server`, `refused`, `timed_out`, `unreachable`, `idle`
+    /// (UDP), or null while it is open.
+    close_reason: Text [""] {ipfix: "flowEndReason (136)", zeek: "conn_state"};
+    /// Name of the node whose probe saw it, or of the capture it was read from.
+    node: Text [""] {otel: "k8s.node.name", ipfix: "exporter"};
+    /// Which end reported: `client`, `server`, `both` (their rows were paired), or `path` (a forwarding node or
+    /// a capture).
+    observer: Text [""] {ipfix: "observationPointId (138)"};
+    /// Transport protocol: `tcp`, `udp`, `sctp` or `icmp`.
+    protocol: Text [""] {otel: "network.transport", ipfix: "protocolIdentifier (4)", zeek: "proto"};
+    /// Address of the client, the end that opened the connection, as the observer saw it (IPv4-mapped IPv6 is
+    /// written as IPv4).
+    client_ip: Text [""] {otel: "client.address", ipfix: "sourceIPv4Address (8), sourceIPv6Address (27)", zeek: "id.orig_h"};
+    /// Port of the client.
+    client_port: Port [""] {otel: "client.port", ipfix: "sourceTransportPort (7)", zeek: "id.orig_p"};
+    /// Address of the server, the end that the connection reached.
+    server_ip: Text [""] {otel: "server.address", ipfix: "destinationIPv4Address (12), destinationIPv6Address (28)", zeek: "id.resp_h"};
+    /// Port of the server.
+    server_port: Port [""] {otel: "server.port", ipfix: "destinationTransportPort (11)", zeek: "id.resp_p"};
+    /// Address that the client dialled, before DNAT (a Service's cluster IP); null where no NAT was seen.
+    service_ip: Text [""] {ipfix: "postNATDestinationIPv4Address (226)"};
+    /// Port that the client dialled, before DNAT.
+    service_port: Port [""] {ipfix: "postNAPTDestinationTransportPort (228)"};
+    /// Address that the connection left the cluster by, after SNAT; null where no NAT was seen.
+    egress_ip: Text [""] {ipfix: "postNATSourceIPv4Address (225)"};
+    /// Payload bytes (transport layer) that the client sent in this interval, retransmissions not counted.
+    client_bytes: Count ["bytes"] {ipfix: "octetDeltaCount (1)", zeek: "orig_bytes"};
+    /// Payload bytes that the server sent in this interval, retransmissions not counted.
+    server_bytes: Count ["bytes"] {ipfix: "octetDeltaCount (1)", zeek: "resp_bytes"};
+    /// Packets (TCP segments, UDP datagrams) that the client sent in this interval, as its observer counts them:
+    /// retransmissions and bare acknowledgements included.
+    client_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "orig_pkts"};
+    /// Packets that the server sent in this interval.
+    server_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "resp_pkts"};
+    /// Segments that the client sent again in this interval. Null where only the other end was seen.
+    client_retransmits: Int ["packets"] {};
+    /// Segments that the server sent again in this interval. Null where only the other end was seen.
+    server_retransmits: Int ["packets"] {};
+    /// Smoothed round-trip time at the interval's end (RFC 6298; the kernel's `srtt_us >> 3`). Null until a
+    /// first sample; UDP never has one. Includes the peer's delayed acknowledgement.
+    rtt_us: Int ["us"] {};
+    /// Smallest round-trip time of the kernel's window.
+    rtt_min_us: Int ["us"] {};
+    /// From the client's SYN to the established connection. Null where the opening was not seen.
+    connect_us: Int ["us"] {};
+    /// From the established connection to the server's first byte. Null until there is one.
+    first_byte_us: Int ["us"] {};
+    /// Request/response turns that ended in this interval; null below the level `exchanges`.
+    exchanges: Int [""] {};
+    /// Median time of an exchange in this interval.
+    exchange_p50_us: Int ["us"] {};
+    /// 90th percentile of the time of an exchange in this interval.
+    exchange_p90_us: Int ["us"] {};
+    /// 99th percentile of the time of an exchange in this interval.
+    exchange_p99_us: Int ["us"] {};
+    /// RST segments seen in this interval.
+    resets: Count ["packets"] {};
+    /// Packets of this connection that the kernel dropped in this interval.
+    drops: Count ["packets"] {};
+    /// The commonest drop's reason: the kernel's name without `SKB_DROP_REASON_`.
+    drop_reason: Text [""] {};
+    /// Process id of the client, on its own node, in the node's own process namespace. Null where no probe saw
+    /// that end.
+    client_pid: Int [""] {otel: "process.pid"};
+    /// Name of the client's process (the kernel's `comm`, at most 15 bytes).
+    client_process: Text [""] {otel: "process.executable.name"};
+    /// Container id of the client, from its cgroup; null for processes outside containers.
+    client_container: Text [""] {otel: "container.id"};
+    /// Pod of the client at the flow's own time; the pod's UID until Kubernetes tells its name.
+    client_pod: Text [""] {otel: "k8s.pod.name"};
+    /// Kubernetes namespace of the client.
+    client_namespace: Text [""] {otel: "k8s.namespace.name"};
+    /// Top owner of the client's pod, or the systemd unit of a host process.
+    client_workload: Text [""] {otel: "k8s.deployment.name"};
+    /// What `client_workload` is: Deployment, StatefulSet, DaemonSet, Job, CronJob, Pod, or unit (systemd).
+    client_workload_kind: Text [""] {};
+    /// Node that the client ran on.
+    client_node: Text [""] {otel: "k8s.node.name"};
+    /// Zone that the client ran in (label `topology.kubernetes.io/zone`).
+    client_zone: Text [""] {otel: "cloud.availability_zone"};
+    /// What the client's address was at that time: pod, service, node, control-plane, gateway, egress-ip,
+    /// process, external or unknown.
+    client_identity: Text [""] {};
+    /// Name of the client outside the cluster: the DNS name it was looked up by, or the SNI.
+    client_name: Text [""] {otel: "client.address"};
+    /// Process id of the server, on its own node, in the node's own process namespace. Null where no probe saw
+    /// that end.
+    server_pid: Int [""] {otel: "process.pid"};
+    /// Name of the server's process (the kernel's `comm`, at most 15 bytes).
+    server_process: Text [""] {otel: "process.executable.name"};
+    /// Container id of the server, from its cgroup; null for processes outside containers.
+    server_container: Text [""] {otel: "container.id"};
+    /// Pod of the server at the flow's own time; the pod's UID until Kubernetes tells its name.
+    server_pod: Text [""] {otel: "k8s.pod.name"};
+    /// Kubernetes namespace of the server.
+    server_namespace: Text [""] {otel: "k8s.namespace.name"};
+    /// Top owner of the server's pod, or the systemd unit of a host process.
+    server_workload: Text [""] {otel: "k8s.deployment.name"};
+    /// What `server_workload` is: Deployment, StatefulSet, DaemonSet, Job, CronJob, Pod, or unit (systemd).
+    server_workload_kind: Text [""] {};
+    /// Node that the server ran on.
+    server_node: Text [""] {otel: "k8s.node.name"};
+    /// Zone that the server ran in (label `topology.kubernetes.io/zone`).
+    server_zone: Text [""] {otel: "cloud.availability_zone"};
+    /// What the server's address was at that time: pod, service, node, control-plane, gateway, egress-ip,
+    /// process, external or unknown.
+    server_identity: Text [""] {};
+    /// Name of the server outside the cluster: the DNS name it was looked up by, or the SNI.
+    server_name: Text [""] {otel: "server.address"};
+    /// `internal` (both ends in the cluster), `ingress`, `egress`, or `node` (both ends on this node or unknown
+    /// to Kubernetes).
+    direction: Text [""] {ipfix: "flowDirection (61)"};
+    /// `tls`, `mtls`, `plaintext`, or `unknown` (nothing seen that proves either).
+    encryption: Text [""] {};
+    /// TLS version negotiated: `1.3`, `1.2`, `1.1`, `1.0`, `ssl3`.
+    tls_version: Text [""] {otel: "tls.protocol.version", zeek: "version"};
+    /// Server name that the client asked for (SNI).
+    tls_sni: Text [""] {otel: "server.address", zeek: "server_name"};
+    /// SPIFFE ID in the client's certificate.
+    client_principal: Text [""] {};
+    /// SPIFFE ID in the server's certificate.
+    server_principal: Text [""] {};
+    /// `forwarded`, `dropped`, `audit` or `error`.
+    policy_verdict: Text [""] {ipfix: "firewallEvent (233)"};
+    /// The policy that decided, `namespace/name`.
+    policy: Text [""] {otel: "security_rule.name"};
+    /// Why it decided so.
+    policy_reason: Text [""] {};
+    /// The trace that this connection is part of, 32 hex digits.
+    trace_id: Str [""] {otel: "trace_id"};
+    /// Where the row comes from: `probe`, `pcap` or `ipfix`.
+    source: Text [""] {};
+}
