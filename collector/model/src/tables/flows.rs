@@ -12,6 +12,9 @@ table! {
     time: Time ["ns"] {ipfix: "flowStartNanoseconds (156)", zeek: "ts"};
     /// End of the interval, cut short by the close.
     end_time: OptTime ["ns"] {ipfix: "flowEndNanoseconds (157)"};
+    /// When the connection was opened: the client's SYN as its observer saw it; for UDP the first datagram. The
+    /// same in every flow of the connection; null where nobody saw the opening.
+    opened_time: OptTime ["ns"] {zeek: "ts"};
     /// The connection's id: its pair of initial sequence numbers as hex (client, then server), the same at every
     /// observer and through NAT; for UDP and for TCP whose opening nobody saw, a hash of node, 5-tuple and first
     /// time.
