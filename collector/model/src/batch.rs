@@ -127,7 +127,13 @@ mod tests {
     use crate::tables::{FLOWS, FlowRow};
 
     fn one_flow() -> FlowRow {
-        FlowRow { time: 7, client_ip: Some("10.0.0.1".into()), client_port: Some(40_000), client_bytes: 12, ..FlowRow::default() }
+        FlowRow {
+            time: 7,
+            client_ip: Some("10.0.0.1".into()),
+            client_port: Some(40_000),
+            client_bytes: 12,
+            ..FlowRow::default()
+        }
     }
 
     #[test]
@@ -143,10 +149,14 @@ mod tests {
     fn a_newer_probe_with_unknown_columns_is_understood() {
         let batch = FlowRow::to_batch(&[one_flow()]);
         let mut fields: Vec<_> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
-        fields.insert(1, arrow::datatypes::Field::new("from_the_future", arrow::datatypes::DataType::Int64, true));
+        fields.insert(
+            1,
+            arrow::datatypes::Field::new("from_the_future", arrow::datatypes::DataType::Int64, true),
+        );
         let mut columns = batch.columns().to_vec();
         columns.insert(1, new_null_array(&arrow::datatypes::DataType::Int64, 1));
-        let newer = RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), columns).expect("batch");
+        let newer = RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), columns)
+            .expect("batch");
         let rows = FlowRow::from_batch(&conform(&newer, &FLOWS).expect("conforms")).expect("reads");
         assert_eq!(rows, vec![one_flow()]);
     }

@@ -14,8 +14,15 @@ pub fn tcp_connection_id(client_isn: u32, server_isn: u32) -> SmolStr {
 
 /// The id of a flow whose initial sequence numbers nobody saw (UDP; TCP that was open before we looked): 32 hex
 /// digits out of `scope` (the node or capture), 5-tuple and the time it was first seen.
-pub fn flow_id(scope: &str, protocol: &str, client: (IpAddr, u16), server: (IpAddr, u16), first_seen_ns: i64) -> SmolStr {
-    let text = format!("{scope}|{protocol}|{}|{}|{}|{}|{first_seen_ns}", client.0, client.1, server.0, server.1);
+pub fn flow_id(
+    scope: &str,
+    protocol: &str,
+    client: (IpAddr, u16),
+    server: (IpAddr, u16),
+    first_seen_ns: i64,
+) -> SmolStr {
+    let text =
+        format!("{scope}|{protocol}|{}|{}|{}|{}|{first_seen_ns}", client.0, client.1, server.0, server.1);
     hex_digest(text.as_bytes(), 16)
 }
 

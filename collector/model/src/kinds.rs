@@ -100,7 +100,9 @@ impl Kind for Str {
     fn values(array: &ArrayRef) -> Option<Vec<Option<SmolStr>>> {
         let text = match array.data_type() {
             DataType::Utf8 => array.clone(),
-            DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(_, _) => cast(array, &DataType::Utf8).ok()?,
+            DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(_, _) => {
+                cast(array, &DataType::Utf8).ok()?
+            }
             _ => return None,
         };
         Some(text.as_string_opt::<i32>()?.iter().map(|value| value.map(SmolStr::new)).collect())
@@ -193,8 +195,7 @@ impl Kind for Map {
     type Value = Vec<(SmolStr, SmolStr)>;
     const DATA: DataKind = DataKind::Map;
     fn column<'a>(values: impl ExactSizeIterator<Item = &'a Vec<(SmolStr, SmolStr)>>) -> ArrayRef {
-        let names =
-            MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
+        let names = MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
         let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
         for map in values {
             for (key, value) in map {
@@ -215,7 +216,12 @@ impl Kind for Map {
                 let entries = maps.value(row);
                 let keys = Str::values(entries.column(0))?;
                 let values = Str::values(entries.column(1))?;
-                Some(keys.into_iter().zip(values).filter_map(|(key, value)| Some((key?, value.unwrap_or_default()))).collect())
+                Some(
+                    keys.into_iter()
+                        .zip(values)
+                        .filter_map(|(key, value)| Some((key?, value.unwrap_or_default())))
+                        .collect(),
+                )
             })
             .collect()
     }

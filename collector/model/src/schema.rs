@@ -43,7 +43,9 @@ impl DataKind {
     /// The Arrow type of a column of this kind.
     pub fn data_type(self) -> DataType {
         match self {
-            DataKind::Time | DataKind::OptTime => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            DataKind::Time | DataKind::OptTime => {
+                DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+            }
             DataKind::Text => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
             DataKind::Str => DataType::Utf8,
             DataKind::Int | DataKind::Count => DataType::Int64,

@@ -124,7 +124,12 @@ mod tests {
     #[test]
     fn every_column_says_what_it_means_and_numbers_say_their_unit() {
         for table in ALL {
-            assert_eq!(table.columns[0].kind, DataKind::Time, "{}: rows are found by their first column", table.name);
+            assert_eq!(
+                table.columns[0].kind,
+                DataKind::Time,
+                "{}: rows are found by their first column",
+                table.name
+            );
             let mut names = HashSet::new();
             for column in table.columns {
                 assert!(names.insert(column.name), "{}.{} twice", table.name, column.name);
@@ -136,7 +141,11 @@ mod tests {
                 }
             }
             for sorted in table.sorted_by {
-                assert!(table.column(sorted).is_some(), "{} is sorted by {sorted}, which it lacks", table.name);
+                assert!(
+                    table.column(sorted).is_some(),
+                    "{} is sorted by {sorted}, which it lacks",
+                    table.name
+                );
             }
         }
     }
@@ -158,9 +167,13 @@ mod tests {
             client_port: Some(443),
             ..TlsHandshakeRow::default()
         };
-        assert_eq!(SpanRow::from_batch(&SpanRow::to_batch(std::slice::from_ref(&span))).expect("reads"), vec![span]);
         assert_eq!(
-            TlsHandshakeRow::from_batch(&TlsHandshakeRow::to_batch(std::slice::from_ref(&handshake))).expect("reads"),
+            SpanRow::from_batch(&SpanRow::to_batch(std::slice::from_ref(&span))).expect("reads"),
+            vec![span]
+        );
+        assert_eq!(
+            TlsHandshakeRow::from_batch(&TlsHandshakeRow::to_batch(std::slice::from_ref(&handshake)))
+                .expect("reads"),
             vec![handshake]
         );
     }
