@@ -49,6 +49,9 @@ table! {
     scope_attributes: Map [""] {otel: "scope.attributes"};
     /// As `attribute_types`, for the scope.
     scope_attribute_types: Text [""] {};
+    /// What OTLP says of resource and scope beside their attributes (schema URLs, dropped counts, entity
+    /// references), as JSON; null where it says nothing.
+    otlp_envelope: Text [""] {};
     /// Events, as OTLP JSON; null where there are none.
     events: Str [""] {otel: "events"};
     /// Links, as OTLP JSON; null where there are none.

@@ -1,0 +1,1 @@
+//! OTLP traces and the rows that they are stored as.
