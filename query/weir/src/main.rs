@@ -1,2 +1,29 @@
-//! weir.
-fn main() {}
+//! `weir`: the collector, the store, the queries and the tools in one program. It wires and holds no logic.
+
+mod cli;
+mod ui;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use weir_kit::exit;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    weir_kit::log::init(&cli.log, cli.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::fail(exit::FAILED, &anyhow::Error::from(error)),
+    };
+    match runtime.block_on(cli.command.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::fail(exit::FAILED, &error),
+    }
+}

@@ -1,0 +1,28 @@
+//! Structured logs on stderr: text for people, JSON for machines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One readable line an event; coloured on a terminal.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Starts logging. `filter` is a level or `tracing` directives (`info`, `weir_store=debug,warn`); a part of it that
+/// can't be read is left out. Calling it twice in a process (tests do) keeps the first.
+pub fn init(filter: &str, format: Format) {
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let _ = match format {
+        Format::Text => builder.try_init(),
+        Format::Json => builder.json().try_init(),
+    };
+}

@@ -1,0 +1,56 @@
+//! The command line: one file a subcommand.
+
+mod demo;
+mod doctor;
+mod export;
+mod import;
+mod sql;
+
+use clap::{Parser, Subcommand};
+
+/// Weir shows what talks to what in a cluster: every connection, every TLS handshake, as tables and traces.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to log: a level (error, warn, info, debug, trace) or directives such as `weir_store=debug,warn`.
+    #[arg(long, global = true, env = "WEIR_LOG", default_value = "info")]
+    pub(crate) log: String,
+    /// How logs look.
+    #[arg(long, global = true, env = "WEIR_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: weir_kit::log::Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything on this machine: probe, collector, store, queries and the web page.
+    Up(crate::up::Args),
+    /// Ask a question in SQL and print the answer.
+    Sql(sql::Args),
+    /// Read a capture file (pcap, pcapng) into the store of a running Weir.
+    Import(import::Args),
+    /// Write flows and handshakes to a file, for a SIEM or for keeping.
+    Export(export::Args),
+    /// Run a small set of real services in network namespaces, so that there is traffic to look at.
+    Demo(demo::Args),
+    /// Say what this machine lets the probe see, and what is missing.
+    Doctor(doctor::Args),
+    /// One service of the demo, started by `weir demo` itself.
+    #[command(hide = true)]
+    DemoService(demo::ServiceArgs),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::Up(args) => crate::up::run(args).await,
+            Command::Sql(args) => sql::run(args).await,
+            Command::Import(args) => import::run(args).await,
+            Command::Export(args) => export::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Doctor(args) => doctor::run(&args),
+            Command::DemoService(args) => demo::run_service(args).await,
+        }
+    }
+}
