@@ -1,0 +1,109 @@
+# Weir's two commands are `make run` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.tools/node/bin:$(HOME)/.cargo/bin:$(PATH)
+export CARGO_TERM_PROGRESS_WHEN ?= auto
+
+# Each step says what it does, how long it usually takes on 2 cores, and how long it took.
+define step
+@printf '\033[1m==> %s\033[0m (usually %s)\n' '$(1)' '$(2)'
+@start=$$SECONDS; ( $(3) ) || { status=$$?; printf '\033[31m==> %s failed after %s s\033[0m\n' '$(1)' "$$((SECONDS - start))"; exit $$status; }; printf '    %s: %s s\n' '$(1)' "$$((SECONDS - start))"
+endef
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: ## Install what is missing, build, and start Weir on this machine (first time ~12 min, then seconds)
+	$(call step,setup,seconds; 2 min from nothing,deploy/setup.sh run)
+	$(call step,web page,15 s; 1 min from nothing,$(MAKE) -s ui)
+	$(call step,build,seconds; 11 min from nothing,cargo build --locked --workspace --bins)
+	@exec target/debug/weir up $(ARGS)
+
+.PHONY: demo
+demo: ## Start services in network namespaces that make traffic worth looking at (root)
+	@exec target/debug/weir demo $(ARGS)
+
+.PHONY: setup
+setup: ## Install what building and testing need
+	@deploy/setup.sh test
+
+.PHONY: build
+build: ## Compile everything (debug profile: what `make run` starts)
+	@cargo build --locked --workspace
+
+.PHONY: ui
+ui: ui/dist/index.html ## Build the web page into ui/dist
+
+# npm ci leaves its own mark; the page is rebuilt only when a source of it is newer.
+ui/node_modules/.package-lock.json: ui/package-lock.json
+	@cd ui && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
+ui/dist/index.html: ui/node_modules/.package-lock.json $(shell find ui/src ui/index.html ui/public ui/vite.config.ts -type f 2>/dev/null)
+	@cd ui && npm run --silent build && touch dist/index.html
+
+.PHONY: test
+test: ## Install what tests need and run everything that CI runs (~35 min from nothing, minutes when warm)
+	$(call step,setup,seconds; 3 min from nothing,deploy/setup.sh test)
+	$(call step,web page: lint and unit tests,1 min,$(MAKE) -s ui-check)
+	$(call step,format,2 s,cargo fmt --all --check)
+	$(call step,build without the BPF toolchain,1 min; 11 min from nothing,cargo build --locked --workspace --bins)
+	$(call step,lint,1 min; 5 min from nothing,$(MAKE) -s lint)
+	$(call step,licences and advisories,5 s; 3 min from nothing,$(MAKE) -s deny)
+	$(call step,BPF object is what its source makes,20 s; 3 min from nothing,$(MAKE) -s bpf)
+	$(call step,Rust tests: unit kernel and whole way,3 min; 6 min from nothing,$(MAKE) -s rust-test)
+	$(call step,browser against the real thing,1 min,$(MAKE) -s e2e)
+	@printf '\033[1m==> all passed\033[0m\n'
+
+.PHONY: rust-test
+rust-test: # needs root: real probes, real namespaces
+	@[ "$$(id -u)" = 0 ] || { echo "the kernel tests need root: sudo make test (or 'make unit' without root)" >&2; exit 1; }
+	@WEIR_BIN=$(CURDIR)/target/debug/weir cargo test --locked --workspace --no-fail-fast
+
+.PHONY: ui-check
+ui-check: ui
+	@cd ui && npm run --silent format:check && npm run --silent lint && npm run --silent typecheck && npm run --silent test
+
+.PHONY: unit
+unit: ## Rust and UI unit tests; no root needed
+	@cargo test --locked --workspace --lib --bins
+	@cd ui && npm run --silent test
+
+.PHONY: kernel
+kernel: ## The probe's tests on the real kernel (root)
+	@cargo test --locked -p weir-probe
+
+.PHONY: e2e
+e2e: ui ## A real browser against the real binary with real traffic (root)
+	@cargo build --locked --workspace --bins
+	@deploy/e2e/browser.sh
+
+.PHONY: lint
+lint: ## clippy with warnings denied; the web page's types and lints are in ui-check
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: fmt
+fmt: ## Format everything
+	@cargo fmt --all
+	@cd ui && npm run --silent format
+
+.PHONY: deny
+deny: ## Licences, sources and advisories of what we depend on
+	@deploy/deny.sh
+
+.PHONY: bpf
+bpf: ## Rebuild the BPF object and fail where its bytes differ from the committed one
+	@probe/bpf/build.sh --check
+
+.PHONY: docs
+docs: ## Regenerate docs/tables.md from the schema
+	@cargo run --locked --quiet -p weir-api --example tables_md > docs/tables.md
+
+.PHONY: conformance
+conformance: ## Score TLS parsing against captures with known answers, where ../shared/pcaps is present
+	@cargo run --locked --quiet -p weir-collector --example conformance -- ../shared/pcaps
+
+.PHONY: bench
+bench: ## Every benchmark, each with its rival's figure
+	@cargo bench --locked --profile dev -p weir-collector -p weir-query

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs what building or testing Weir needs on Debian or Ubuntu, and only what is missing.
+# usage: deploy/setup.sh run|test|bpf      (`run` is enough to build and start; `test` adds peers and a browser)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rust_version=1.95.0
+say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+  echo "setup: '$*' needs root: run it as root, or install sudo" >&2; exit 1; fi; }
+
+# apt_packages "command-or-file=package" …: installs the packages whose command or file is missing.
+apt_packages() {
+  local missing=()
+  for pair in "$@"; do
+    local probe=${pair%%=*} package=${pair#*=}
+    case $probe in /*) [ -e "$probe" ] || missing+=("$package") ;; *) command -v "$probe" >/dev/null || missing+=("$package") ;; esac
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  command -v apt-get >/dev/null || { echo "setup: please install: ${missing[*]} (no apt-get here)" >&2; exit 1; }
+  say "installing ${missing[*]} (a minute or two)"
+  as_root apt-get update -qq
+  # Questions that a package asks (tshark's about capture rights) get their safe defaults.
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+rust() {
+  export PATH="$HOME/.cargo/bin:$PATH"
+  if ! command -v cargo >/dev/null || ! cargo --version | awk '{split($2,v,"."); exit !(v[1]>1 || v[2]>=95)}'; then
+    if ! command -v rustup >/dev/null; then
+      say "installing the Rust toolchain with rustup (a minute)"
+      curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --no-modify-path --default-toolchain "$rust_version"
+    fi
+    rustup toolchain install "$rust_version" --profile minimal --component clippy --component rustfmt
+    rustup default "$rust_version"
+  fi
+}
+
+node() {
+  # Vite needs Node 20.19 or newer; Debian 12's own is older, so that one comes from npm's `node` package.
+  if ! command -v node >/dev/null || ! command node -e 'const [a,b]=process.versions.node.split(".").map(Number);process.exit(a>20||(a===20&&b>=19)?0:1)'; then
+    apt_packages npm=npm
+    if [ ! -x .tools/node/bin/node ]; then
+      say "installing Node 22 into .tools (half a minute)"
+      npm install --silent --no-save --prefix .tools/node-package node@22
+      mkdir -p .tools/node/bin && ln -sf "$PWD/.tools/node-package/node_modules/node/bin/node" .tools/node/bin/node
+    fi
+  fi
+}
+
+case ${1:-run} in
+  run)
+    apt_packages cc=build-essential curl=curl git=git /etc/ssl/certs/ca-certificates.crt=ca-certificates pkg-config=pkg-config ip=iproute2
+    rust; node ;;
+  test)
+    "$0" run
+    apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables python3=python3 \
+      /usr/lib/python3/dist-packages/ensurepip=python3-venv tcpdump=tcpdump ;;
+  bpf) probe/bpf/build.sh --setup ;;
+  *) sed -n '2,4p' "$0"; exit 64 ;;
+esac
