@@ -1,0 +1,262 @@
+//! The Flight service: messages → batches → a [`Sink`] → acknowledgements, in order.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest,
+    HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+use weir_model::BatchMeta;
+
+use crate::ack::{Ack, Refusal, RefusalReason};
+use crate::decode::{Limits, decode};
+
+/// Batches of one stream that are decoded or made durable at the same time; acknowledged in order all the same.
+const IN_FLIGHT: usize = 8;
+
+/// Where batches go. It returns when the batch is durable, not before.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes a batch that has exactly its table's columns.
+    fn ingest(
+        &self,
+        meta: BatchMeta,
+        batch: RecordBatch,
+    ) -> impl Future<Output = Result<(), IngestError>> + Send;
+
+    /// The same, with the batch as it came (Arrow IPC stream, compressed): a sink that writes batches down saves
+    /// encoding them again. The bytes may have columns that the batch has not.
+    fn ingest_encoded(
+        &self,
+        meta: BatchMeta,
+        batch: RecordBatch,
+        _ipc: Bytes,
+    ) -> impl Future<Output = Result<(), IngestError>> + Send {
+        self.ingest(meta, batch)
+    }
+
+    /// A batch was refused before it reached the sink: for counters.
+    fn refused(&self, _meta: &BatchMeta, _refusal: &Refusal) {}
+}
+
+/// Why a sink did not take a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// Sending it again can't help: the sender counts its rows as lost.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The sender keeps it and comes back later (gRPC `UNAVAILABLE`).
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The service for a tonic router.
+pub fn flight_service<S: Sink>(sink: Arc<S>, limits: Limits) -> FlightServiceServer<FlightIngest<S>> {
+    flight_service_until(sink, limits, CancellationToken::new())
+}
+
+/// The same; when `stop` is cancelled, streams end once what they have read is acknowledged.
+pub fn flight_service_until<S: Sink>(
+    sink: Arc<S>,
+    limits: Limits,
+    stop: CancellationToken,
+) -> FlightServiceServer<FlightIngest<S>> {
+    FlightServiceServer::new(FlightIngest { sink, limits, stop })
+        .max_decoding_message_size(limits.max_batch_bytes)
+}
+
+/// Arrow Flight with `DoPut` only.
+#[derive(Debug)]
+pub struct FlightIngest<S> {
+    sink: Arc<S>,
+    limits: Limits,
+    stop: CancellationToken,
+}
+
+/// One batch as it came off the stream.
+struct Received {
+    meta: BatchMeta,
+    messages: Vec<FlightData>,
+}
+
+/// What a `DoPut` stream is between two batches.
+struct Incoming {
+    stream: Streaming<FlightData>,
+    stop: CancellationToken,
+    limit: usize,
+    is_over: bool,
+}
+
+impl Incoming {
+    /// The next whole batch; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<Result<Received, Status>> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.read().await.transpose();
+        self.is_over = !matches!(next, Some(Ok(_)));
+        next
+    }
+
+    async fn read(&mut self) -> Result<Option<Received>, Status> {
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let Some(message) = self.message().await? else { return Ok(None) };
+            bytes += message.data_header.len() + message.data_body.len();
+            if bytes > self.limit {
+                // Without the end of the batch there is no sequence to refuse it by.
+                let text = format!("a batch of more than {} bytes: send smaller ones", self.limit);
+                return Err(Status::resource_exhausted(text));
+            }
+            let metadata = message.app_metadata.clone();
+            messages.push(message);
+            if !metadata.is_empty() {
+                let meta =
+                    BatchMeta::decode(&metadata).map_err(|err| Status::invalid_argument(err.to_string()))?;
+                return Ok(Some(Received { meta, messages }));
+            }
+        }
+    }
+
+    async fn message(&mut self) -> Result<Option<FlightData>, Status> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(None),
+            message = self.stream.message() => message,
+        }
+    }
+}
+
+impl<S: Sink> FlightIngest<S> {
+    fn acks(&self, schema: FlightData, incoming: Incoming) -> BoxStream<'static, Result<PutResult, Status>> {
+        let sink = self.sink.clone();
+        let limits = self.limits;
+        let received = stream::unfold(incoming, async |mut incoming| {
+            let next = incoming.next().await?;
+            Some((next, incoming))
+        });
+        received
+            .map(move |received| take(sink.clone(), schema.clone(), limits, received))
+            .buffered(IN_FLIGHT)
+            .boxed()
+    }
+}
+
+/// Decodes one batch, hands it to the sink, and says how that went.
+async fn take<S: Sink>(
+    sink: Arc<S>,
+    schema: FlightData,
+    limits: Limits,
+    received: Result<Received, Status>,
+) -> Result<PutResult, Status> {
+    let Received { meta, messages } = received?;
+    let sequence = meta.sequence;
+    let for_decoder = meta.clone();
+    // Arrow may panic on a batch made to hurt; then it is that batch that ends, not the stream.
+    let decoded = tokio::task::spawn_blocking(move || decode(&for_decoder, &schema, &messages, &limits))
+        .await
+        .unwrap_or_else(|err| {
+            Err(Refusal::new(RefusalReason::Malformed, format!("arrow could not decode it: {err}")))
+        });
+    let outcome = match decoded {
+        Ok((batch, ipc)) => sink.ingest_encoded(meta, batch, ipc).await,
+        Err(refusal) => {
+            warn!(node = meta.node, table = meta.table, sequence, %refusal, "batch refused");
+            sink.refused(&meta, &refusal);
+            Err(refusal.into())
+        }
+    };
+    let refused = match outcome {
+        Ok(()) => None,
+        Err(IngestError::Refused(refusal)) => Some(refusal),
+        Err(IngestError::Unavailable(message)) => return Err(Status::unavailable(message)),
+    };
+    Ok(PutResult { app_metadata: Ack { sequence, refused }.encode().into() })
+}
+
+fn only_do_put<T>() -> Result<T, Status> {
+    Err(Status::unimplemented("this port takes DoPut; queries go to the HTTP API"))
+}
+
+#[tonic::async_trait]
+impl<S: Sink> FlightService for FlightIngest<S> {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoExchangeStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoActionStream = BoxStream<'static, Result<arrow_flight::Result, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        let mut incoming = Incoming {
+            stream: request.into_inner(),
+            stop: self.stop.clone(),
+            limit: self.limits.max_batch_bytes,
+            is_over: false,
+        };
+        let schema = incoming
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("an empty stream: the schema comes first"))?;
+        let is_schema = arrow::ipc::root_as_message(&schema.data_header)
+            .is_ok_and(|message| message.header_type() == arrow::ipc::MessageHeader::Schema);
+        if !is_schema {
+            return Err(Status::invalid_argument("the first message of a stream is its schema"));
+        }
+        Ok(Response::new(self.acks(schema, incoming)))
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        only_do_put()
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+        only_do_put()
+    }
+
+    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        only_do_put()
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        only_do_put()
+    }
+
+    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        only_do_put()
+    }
+
+    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        only_do_put()
+    }
+
+    async fn do_exchange(
+        &self,
+        _: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        only_do_put()
+    }
+
+    async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        only_do_put()
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        only_do_put()
+    }
+}
