@@ -1,1 +1,118 @@
-//! weir-collector.
+//! The collector: receive → stitch → store.
+//!
+//! | file         | subject                                                                       |
+//! |--------------|-------------------------------------------------------------------------------|
+//! | `config.rs`  | where it listens, and its limits                                                |
+//! | `receive/`   | the ways in: Flight (probes, imports), OTLP, and capture files                   |
+//! | `stage.rs`   | a batch of flows or handshakes → the spans that follow from it → the store       |
+//! | `counters.rs`| what came in, what was refused, and the `probe_health` rows that say so           |
+//!
+//! **Invariant**: a sender gets its acknowledgement after the store made the batch durable, together with the spans that
+//! follow from it; sent again, it changes nothing. Back-pressure is the sender's: nothing queues here without a bound.
+
+mod config;
+mod counters;
+pub mod receive;
+mod stage;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use weir_store::Store;
+
+pub use config::CollectorConfig;
+pub use counters::Counts;
+
+/// Why the collector could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not ours to take.
+    #[error("listen on {address} for {what} (is another Weir running? {flag} 127.0.0.1:0 takes any free port)")]
+    Bind {
+        /// What would have listened there.
+        what: &'static str,
+        /// The flag that moves it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running collector.
+#[derive(Debug)]
+pub struct Collector {
+    addresses: [SocketAddr; 3],
+    stage: Arc<stage::Stage>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// Binds the listeners and serves until [`Collector::stop`].
+    ///
+    /// # Errors
+    /// [`StartError::Bind`] names the address that could not be had; nothing is left running then.
+    pub async fn start(config: CollectorConfig, store: Store) -> Result<Collector, StartError> {
+        let flight = bind("probes (Flight)", "--flight", config.flight_listen).await?;
+        let otlp_grpc = bind("OTLP over gRPC", "--otlp-grpc", config.otlp_grpc_listen).await?;
+        let otlp_http = bind("OTLP over HTTP", "--otlp-http", config.otlp_http_listen).await?;
+        let addresses = [flight.1, otlp_grpc.1, otlp_http.1];
+
+        let stop = CancellationToken::new();
+        let stage = Arc::new(stage::Stage::new(store, &config.node));
+        let tasks = vec![
+            tokio::spawn(receive::flight::serve(flight.0, stage.clone(), config.limits, stop.clone())),
+            tokio::spawn(receive::otlp::serve(otlp_grpc.0, otlp_http.0, stage.clone(), stop.clone())),
+            tokio::spawn(counters::report(stage.clone(), config.health_every, stop.clone())),
+        ];
+        Ok(Collector { addresses, stage, stop, tasks })
+    }
+
+    /// Where probes send to.
+    pub fn flight_addr(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Where OTLP over gRPC is taken.
+    pub fn otlp_grpc_addr(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    /// Where OTLP over HTTP is taken.
+    pub fn otlp_http_addr(&self) -> SocketAddr {
+        self.addresses[2]
+    }
+
+    /// What came in so far.
+    pub fn counts(&self) -> Counts {
+        self.stage.counts()
+    }
+
+    /// Takes nothing new, finishes what was read, and ends.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            if let Err(err) = task.await {
+                warn!(%err, "a part of the collector ended badly");
+            }
+        }
+    }
+}
+
+async fn bind(
+    what: &'static str,
+    flag: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Bind { what, flag, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

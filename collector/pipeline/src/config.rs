@@ -1,0 +1,35 @@
+//! Where the collector listens, and its limits. Loopback until somebody says otherwise.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// The collector's settings.
+#[derive(Clone, Debug)]
+pub struct CollectorConfig {
+    /// Where probes and imports send to (Arrow Flight).
+    pub flight_listen: SocketAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc_listen: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http_listen: SocketAddr,
+    /// This node's name, for rows that are the collector's own.
+    pub node: String,
+    /// What a single batch may be.
+    pub limits: weir_wire::Limits,
+    /// How often the collector's own losses become rows of `probe_health`.
+    pub health_every: Duration,
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        CollectorConfig {
+            flight_listen: loopback(8481),
+            otlp_grpc_listen: loopback(4317),
+            otlp_http_listen: loopback(4318),
+            node: "localhost".to_owned(),
+            limits: weir_wire::Limits::default(),
+            health_every: Duration::from_secs(10),
+        }
+    }
+}

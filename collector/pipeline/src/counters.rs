@@ -1,0 +1,112 @@
+//! What came in and what was refused, and the `probe_health` rows that say so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use weir_model::{ProbeHealthRow, SmolStr, format_smolstr};
+
+use crate::stage::Stage;
+
+/// Totals since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Batches made durable (those sent twice included).
+    pub batches: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Spans stitched from them.
+    pub stitched: u64,
+    /// Batches, or single spans, refused.
+    pub refused: u64,
+}
+
+/// The counters behind [`Counts`], and what was refused by whom and why since the last report.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    batches: AtomicU64,
+    rows: AtomicU64,
+    stitched: AtomicU64,
+    refused: AtomicU64,
+    /// (sender, reason) → how many; bounded, since a sender may call itself anything.
+    unreported: Mutex<Unreported>,
+}
+
+type Unreported = BTreeMap<(SmolStr, &'static str), u64>;
+
+/// Senders that are told apart in one report; the rest is counted together.
+const MOST_SENDERS: usize = 256;
+
+impl Counters {
+    pub(crate) fn stored(&self, rows: u64, stitched: u64) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.stitched.fetch_add(stitched, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self, sender: &str, reason: &'static str, count: u64) {
+        self.refused.fetch_add(count, Ordering::Relaxed);
+        let mut unreported = self.unreported.lock();
+        let sender = if unreported.len() < MOST_SENDERS { SmolStr::new(sender) } else { "others".into() };
+        *unreported.entry((sender, reason)).or_default() += count;
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            batches: self.batches.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
+            stitched: self.stitched.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    fn take(&self) -> Unreported {
+        std::mem::take(&mut *self.unreported.lock())
+    }
+
+    fn put_back(&self, taken: Unreported) {
+        let mut unreported = self.unreported.lock();
+        for (key, count) in taken {
+            *unreported.entry(key).or_default() += count;
+        }
+    }
+}
+
+fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> {
+    let row = |((sender, reason), count): (&(SmolStr, &'static str), &u64)| ProbeHealthRow {
+        time,
+        node: Some(sender.clone()),
+        boot_id: Some(boot_id.into()),
+        component: Some("collector".into()),
+        counter: Some(format_smolstr!("refused_{reason}")),
+        value: *count as i64,
+        kind: Some("lost".into()),
+        message: Some(format_smolstr!("the collector refused {count} from {sender} ({reason}): its log says why")),
+    };
+    taken.iter().map(row).collect()
+}
+
+/// Writes what was refused into `probe_health`, every `every` and once more at the end.
+pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: CancellationToken) {
+    loop {
+        let is_last = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(every) => false,
+        };
+        let taken = stage.counters().take();
+        let rows = rows_of(&taken, stage.now(), stage.boot_id());
+        if !rows.is_empty()
+            && let Err(err) = stage.append_own(&rows).await
+        {
+            warn!(%err, "the collector's own counters could not be stored; they are kept for the next report");
+            stage.counters().put_back(taken);
+        }
+        if is_last {
+            return;
+        }
+    }
+}
