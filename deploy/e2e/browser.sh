@@ -33,7 +33,7 @@ done
 field() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$work/ready.json" "$1"; }
 [ "$(field probe)" = running ] || { echo "the probe does not run; weir doctor says why:" >&2; "$weir" doctor >&2 || true; exit 1; }
 
-"$weir" demo --rate 10 >"$work/demo.log" 2>&1 &
+"$weir" demo --rate 10 --otlp "http://$(field otlp_http)" --ui "http://$(field http)" >"$work/demo.log" 2>&1 &
 pids+=($!)
 
 cd ui
