@@ -214,7 +214,7 @@ impl Demo {
         ))?;
         let ui = args.ui.trim_end_matches('/');
         say("look at")?;
-        say(&format!("  {ui}/flows    connections with SNI and JA4; try sni = store.demo.internal"))?;
+        say(&format!("  {ui}/flows    connections with SNI and JA4; try tls_sni = store.demo.internal"))?;
         say(&format!("  {ui}/traces   the services' requests, and each connection with its handshake"))?;
         say("  weir sql \"select server_port, count(*), sum(client_retransmits) from flows group by 1\"")?;
         say(&format!("  ip netns exec {}api ss -tnp\n", self.network.prefix()))?;
