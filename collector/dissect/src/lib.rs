@@ -1,1 +1,14 @@
-//! weir-dissect.
+//! Bytes → facts: packets, TCP connections, TLS handshakes.
+//!
+//! | file     | subject                                                                  |
+//! |----------|--------------------------------------------------------------------------|
+//! | `tls.rs` | both directions' first bytes of a connection → what the handshake agreed on |
+//! | `ip.rs`  | a captured packet → addresses, ports, payload, through link layers and tunnels |
+//! | `tcp.rs` | packets in order of capture → flow rows and handshake rows                   |
+//!
+//! **Invariants**: no I/O and no clock (time is an argument), no panic on any input, memory that grows no larger
+//! than its stated bounds.
+
+pub mod ip;
+pub mod tcp;
+pub mod tls;

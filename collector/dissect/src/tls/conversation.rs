@@ -1,0 +1,267 @@
+//! Both directions of a connection together: which message means what, until the handshake is over.
+
+use sha2::{Digest, Sha256};
+use smol_str::SmolStr;
+
+use super::handshake::Handshake;
+use super::hello::{client_hello, server_hello, sslv2_client_hello};
+use super::stream::{Event, Stream};
+use super::{Malformed, Progress, Side, names};
+
+/// In TLS 1.3 an alert looks like any record, but for its length: 2 bytes, the content type, a 16-byte tag.
+/// The shortest thing a client says to finish a handshake, its Finished, is longer by far.
+const TLS13_ALERT: usize = 2 + 1 + 16;
+
+mod message {
+    pub(super) const CLIENT_HELLO: u8 = 1;
+    pub(super) const SERVER_HELLO: u8 = 2;
+    pub(super) const HELLO_RETRY_REQUEST: u8 = 6;
+    pub(super) const CERTIFICATE: u8 = 11;
+    pub(super) const SERVER_KEY_EXCHANGE: u8 = 12;
+    pub(super) const CERTIFICATE_REQUEST: u8 = 13;
+    pub(super) const SERVER_HELLO_DONE: u8 = 14;
+}
+
+/// One TCP connection's handshake bytes, both directions, fed in stream order per direction.
+#[derive(Debug)]
+pub struct Conversation {
+    streams: [Stream; 2],
+    handshake: Option<Box<Handshake>>,
+    malformed: Option<Malformed>,
+    done: bool,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Conversation::new()
+    }
+}
+
+impl Conversation {
+    /// Of a connection of which nothing was seen yet.
+    pub fn new() -> Self {
+        Conversation {
+            streams: [Stream::new(), Stream::new()],
+            handshake: None,
+            malformed: None,
+            done: false,
+        }
+    }
+
+    /// Takes the next bytes that `side` sent, seen at `time_ns`.
+    pub fn push(&mut self, side: Side, time_ns: i64, bytes: &[u8]) -> Progress {
+        if self.done {
+            return Progress::Done;
+        }
+        self.streams[side.index()].feed(time_ns, bytes);
+        loop {
+            match self.streams[side.index()].next() {
+                Ok(Some(event)) => {
+                    if let Err(malformed) = self.said(side, time_ns, event) {
+                        self.give_up(side, malformed);
+                    }
+                }
+                Ok(None) => break,
+                Err(malformed) => self.give_up(side, malformed),
+            }
+        }
+        self.progress(side)
+    }
+
+    /// What is known so far; `None` until a ClientHello (or ServerHello) was read.
+    pub fn handshake(&self) -> Option<&Handshake> {
+        self.handshake.as_deref()
+    }
+
+    /// The first bytes that were not what TLS says they must be.
+    pub fn malformed(&self) -> Option<Malformed> {
+        self.malformed
+    }
+
+    /// The connection was closed, by whom if that is known: a handshake that was not over has failed.
+    pub fn closed(&mut self, by: Option<Side>, reset: bool, time_ns: i64) {
+        self.done = true;
+        let Some(handshake) = self.handshake.as_mut().filter(|handshake| !handshake.is_over()) else {
+            return;
+        };
+        let reason = match (&handshake.alert, reset, by) {
+            (Some(alert), _, _) => alert.clone(),
+            (None, true, _) => SmolStr::new_static("reset"),
+            (None, false, Some(Side::Client)) => SmolStr::new_static("closed_by_client"),
+            (None, false, Some(Side::Server)) => SmolStr::new_static("closed_by_server"),
+            (None, false, None) => return,
+        };
+        handshake.failed(reason, time_ns);
+    }
+
+    fn progress(&mut self, side: Side) -> Progress {
+        let over = self.handshake.as_ref().is_some_and(|handshake| handshake.is_over());
+        let broken = self.handshake.is_some() && self.streams.iter().any(Stream::is_broken);
+        if over || broken || self.streams.iter().all(Stream::is_broken) {
+            self.done = true;
+            self.streams.iter_mut().for_each(Stream::stop);
+            return Progress::Done;
+        }
+        match self.handshake.is_some() || self.streams[side.index()].may_be_tls() {
+            true => Progress::NeedMore,
+            false => Progress::NotTls,
+        }
+    }
+
+    fn give_up(&mut self, side: Side, malformed: Malformed) {
+        self.malformed.get_or_insert(malformed);
+        self.streams[side.index()].stop();
+    }
+
+    fn said(&mut self, side: Side, time_ns: i64, event: Event) -> Result<(), Malformed> {
+        match event {
+            Event::Message { kind: message::CLIENT_HELLO, body } => {
+                let hello = client_hello(&body)?;
+                self.client_said_hello(side, |handshake| handshake.offered(&hello, false));
+            }
+            Event::Sslv2Hello(content) => {
+                let hello = sslv2_client_hello(&content)?;
+                self.client_said_hello(side, |handshake| handshake.offered(&hello, true));
+            }
+            Event::Message { kind: message::SERVER_HELLO, body } => {
+                let hello = server_hello(&body)?;
+                let begun_ns = self.streams[side.index()].begun_ns;
+                let handshake = self.handshake.get_or_insert_default();
+                if handshake.client.is_none() {
+                    handshake.client = Some(side.peer());
+                    handshake.time_ns = begun_ns;
+                } else if handshake.hello_us.is_none() {
+                    handshake.hello_us = Some((time_ns - handshake.time_ns) / 1000);
+                }
+                handshake.chosen(&hello);
+            }
+            Event::Message { kind, body } => self.message(side, kind, &body),
+            Event::Alert { description } => self.alert(side, time_ns, description),
+            Event::EncryptedAlert => {
+                if let Some(handshake) = self.handshake.as_mut().filter(|handshake| !handshake.is_over()) {
+                    let reason = handshake.alert.clone().unwrap_or(SmolStr::new_static("encrypted_alert"));
+                    handshake.failed(reason, time_ns);
+                }
+            }
+            Event::ChangeCipherSpec => self.change_cipher_spec(side),
+            Event::EncryptedHandshake => {
+                // The Finished of the end that speaks last, whichever that is (it depends on resumption).
+                if self.streams.iter().all(|stream| stream.encrypted)
+                    && let Some(handshake) = self.handshake.as_mut().filter(|handshake| !handshake.is_over())
+                {
+                    handshake.finished(time_ns);
+                }
+            }
+            Event::ApplicationData { length } => self.application_data(side, time_ns, length),
+        }
+        Ok(())
+    }
+
+    fn client_said_hello(&mut self, side: Side, offer: impl FnOnce(&mut Handshake)) {
+        let begun_ns = self.streams[side.index()].begun_ns;
+        let handshake = self.handshake.get_or_insert_default();
+        // The second hello, after a HelloRetryRequest, adds nothing but the key share that was asked for.
+        if handshake.ciphers_offered.is_none() {
+            handshake.client = Some(side);
+            handshake.time_ns = begun_ns;
+            offer(handshake);
+        }
+    }
+
+    /// The messages that TLS up to 1.2 sends in clear.
+    fn message(&mut self, side: Side, kind: u8, body: &[u8]) {
+        let Some(handshake) = self.handshake.as_mut() else { return };
+        let from_client = handshake.client == Some(side);
+        match kind {
+            message::HELLO_RETRY_REQUEST => handshake.hello_retry = Some(true),
+            message::CERTIFICATE => {
+                let own = own_certificate(body);
+                if from_client {
+                    handshake.client_certificate = own.is_some();
+                    handshake.client_certificate_sha256 = own.map(sha256_hex);
+                } else {
+                    handshake.server_certificate = own.is_some();
+                    handshake.server_certificate_sha256 = own.map(sha256_hex);
+                }
+            }
+            message::SERVER_KEY_EXCHANGE => {
+                let elliptic = handshake.cipher.as_deref().is_some_and(|name| name.contains("_ECDH"));
+                // 3: a named curve (RFC 8422 §5.4).
+                if let ([3, high, low, ..], true) = (body, elliptic) {
+                    handshake.agreed_on(u16::from_be_bytes([*high, *low]));
+                }
+            }
+            message::CERTIFICATE_REQUEST => handshake.client_certificate_requested = Some(true),
+            message::SERVER_HELLO_DONE => {
+                handshake.client_certificate_requested.get_or_insert(false);
+                handshake.resumed = Some(false);
+            }
+            _ => {}
+        }
+    }
+
+    fn alert(&mut self, side: Side, time_ns: i64, description: u8) {
+        let Some(handshake) = self.handshake.as_mut().filter(|handshake| !handshake.is_over()) else {
+            return;
+        };
+        match description {
+            0 => {
+                let by = if side == Side::Client { "closed_by_client" } else { "closed_by_server" };
+                handshake.failed(SmolStr::new_static(by), time_ns);
+            }
+            // Warnings with which a handshake may well go on: no_certificate, user_canceled, no_renegotiation,
+            // unrecognized_name.
+            41 | 90 | 100 | 112 => handshake.alert = Some(names::alert(description)),
+            _ => {
+                handshake.alert = Some(names::alert(description));
+                handshake.failed(names::alert(description), time_ns);
+            }
+        }
+    }
+
+    fn change_cipher_spec(&mut self, side: Side) {
+        let Some(handshake) = self.handshake.as_mut() else { return };
+        // In TLS 1.3 it is there for old middleboxes and means nothing; without a ServerHello we don't know.
+        if handshake.version_number.is_none() || handshake.is_tls13() {
+            return;
+        }
+        self.streams[side.index()].encrypted = true;
+        // A server that switches without having shown a certificate resumes (RFC 5077 §3.1, session tickets).
+        if handshake.client == Some(side.peer()) && handshake.resumed.is_none() {
+            handshake.resumed = Some(!handshake.server_certificate);
+        }
+    }
+
+    fn application_data(&mut self, side: Side, time_ns: i64, length: usize) {
+        let Some(handshake) = self.handshake.as_mut().filter(|handshake| !handshake.is_over()) else {
+            return;
+        };
+        if !handshake.is_tls13() {
+            // Before 1.3 data comes after the handshake; one that shows early data may be 1.3 with a server unseen.
+            if handshake.version_number.is_some() || handshake.early_data != Some(true) {
+                handshake.finished(time_ns);
+            }
+            return;
+        }
+        // The server's records are the rest of its handshake; the client's first ends it, or says no.
+        if handshake.client != Some(side) {
+            return;
+        }
+        if length == TLS13_ALERT {
+            handshake.failed(SmolStr::new_static("encrypted_alert"), time_ns);
+        } else {
+            handshake.finished(time_ns);
+        }
+    }
+}
+
+/// The first certificate of a Certificate message before TLS 1.3, DER; `None` where the list is empty.
+fn own_certificate(body: &[u8]) -> Option<&[u8]> {
+    let (_, message) = tls_parser::parse_tls_handshake_msg_certificate(body).ok()?;
+    let tls_parser::TlsMessageHandshake::Certificate(certificates) = message else { return None };
+    certificates.cert_chain.first().map(|certificate| certificate.data)
+}
+
+fn sha256_hex(der: &[u8]) -> SmolStr {
+    SmolStr::new(hex::encode(Sha256::digest(der)))
+}

@@ -1,0 +1,192 @@
+//! The facts about one handshake, and the row that they fill.
+
+use smol_str::SmolStr;
+use weir_model::TlsHandshakeRow;
+
+use super::hello::{ClientHello, ServerHello};
+use super::names::{self, is_grease};
+use super::{Side, ja3, ja3s, ja4};
+
+/// What a bystander knows of a handshake. Fields are `None` where nothing that tells was seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Handshake {
+    /// When the first byte of the ClientHello came (of the ServerHello, where the other was not seen), ns UTC.
+    pub time_ns: i64,
+    /// Which end of the connection is TLS's client; nearly always the one that opened it.
+    pub client: Option<Side>,
+    /// Version negotiated, as in [`names::version`].
+    pub version: Option<SmolStr>,
+    /// Versions offered, GREASE left out, in the client's order.
+    pub versions_offered: Vec<SmolStr>,
+    /// Cipher suite negotiated, IANA's name.
+    pub cipher: Option<SmolStr>,
+    /// How many cipher suites were offered, GREASE left out.
+    pub ciphers_offered: Option<usize>,
+    /// Groups offered, GREASE left out, IANA's names.
+    pub groups_offered: Vec<SmolStr>,
+    /// Groups that the client sent a key for at once.
+    pub key_shares: Vec<SmolStr>,
+    /// Key exchange group negotiated, IANA's name.
+    pub group: Option<SmolStr>,
+    /// Whether that group withstands a quantum computer.
+    pub post_quantum: Option<bool>,
+    /// Server name that the client asked for.
+    pub sni: Option<SmolStr>,
+    /// Application protocols offered.
+    pub alpn_offered: Vec<SmolStr>,
+    /// Application protocol negotiated, where visible (not in TLS 1.3).
+    pub alpn: Option<SmolStr>,
+    /// JA3 of the client.
+    pub ja3: Option<SmolStr>,
+    /// JA3S of the server.
+    pub ja3s: Option<SmolStr>,
+    /// JA4 of the client.
+    pub ja4: Option<SmolStr>,
+    /// Whether a session was resumed.
+    pub resumed: Option<bool>,
+    /// Whether the client offered a pre-shared key (TLS 1.3).
+    pub psk_offered: Option<bool>,
+    /// Whether the client offered 0-RTT data.
+    pub early_data: Option<bool>,
+    /// Whether the client offered Encrypted ClientHello.
+    pub ech: Option<bool>,
+    /// Whether the server sent a HelloRetryRequest.
+    pub hello_retry: Option<bool>,
+    /// Whether the server asked for a certificate of the client; unknown in TLS 1.3, where that is encrypted.
+    pub client_certificate_requested: Option<bool>,
+    /// Whether the client showed one (before TLS 1.3).
+    pub client_certificate: bool,
+    /// SHA-256 of the server's own certificate, hex (before TLS 1.3).
+    pub server_certificate_sha256: Option<SmolStr>,
+    /// SHA-256 of the client's own certificate, hex (before TLS 1.3).
+    pub client_certificate_sha256: Option<SmolStr>,
+    /// Whether the handshake came to its end.
+    pub established: Option<bool>,
+    /// The last alert seen in clear before that, by name; a `close_notify` is none.
+    pub alert: Option<SmolStr>,
+    /// Why it didn't.
+    pub failure_reason: Option<SmolStr>,
+    /// From ClientHello to ServerHello, µs.
+    pub hello_us: Option<i64>,
+    /// From ClientHello to the end of the handshake as far as it is visible, µs.
+    pub handshake_us: Option<i64>,
+
+    pub(super) version_number: Option<u16>,
+    pub(super) cipher_number: Option<u16>,
+    pub(super) session_id: Option<Vec<u8>>,
+    pub(super) server_certificate: bool,
+}
+
+impl Handshake {
+    /// Fills all `tls_*` and certificate columns that we know, the time, the durations and the failure's reason.
+    /// Who the ends are, and `connect_us`, is the caller's.
+    pub fn fill(&self, row: &mut TlsHandshakeRow) {
+        row.time = self.time_ns;
+        row.tls_version.clone_from(&self.version);
+        row.tls_versions_offered.clone_from(&self.versions_offered);
+        row.tls_cipher.clone_from(&self.cipher);
+        row.tls_ciphers_offered = self.ciphers_offered.map(|count| count as i64);
+        row.tls_group.clone_from(&self.group);
+        row.tls_post_quantum = self.post_quantum;
+        row.tls_sni.clone_from(&self.sni);
+        row.tls_alpn_offered.clone_from(&self.alpn_offered);
+        row.tls_alpn.clone_from(&self.alpn);
+        row.tls_ja3.clone_from(&self.ja3);
+        row.tls_ja3s.clone_from(&self.ja3s);
+        row.tls_ja4.clone_from(&self.ja4);
+        row.tls_resumed = self.resumed;
+        row.tls_early_data = self.early_data;
+        row.tls_hello_retry = self.hello_retry;
+        row.tls_client_certificate_requested = self.client_certificate_requested;
+        row.tls_ech = self.ech;
+        row.tls_established = self.established;
+        row.tls_alert.clone_from(&self.alert);
+        row.failure_reason.clone_from(&self.failure_reason);
+        row.hello_us = self.hello_us;
+        row.handshake_us = self.handshake_us;
+        row.server_certificate_sha256.clone_from(&self.server_certificate_sha256);
+        row.client_certificate_sha256.clone_from(&self.client_certificate_sha256);
+    }
+
+    /// The flow's column `encryption`: `mtls` where the client was seen to show a certificate, else `tls`.
+    pub fn encryption(&self) -> SmolStr {
+        SmolStr::new_static(if self.client_certificate { "mtls" } else { "tls" })
+    }
+
+    pub(super) fn offered(&mut self, hello: &ClientHello<'_>, sslv2: bool) {
+        let without_grease = |numbers: Vec<u16>| -> Vec<u16> {
+            numbers.into_iter().filter(|number| !is_grease(*number)).collect()
+        };
+        self.versions_offered = hello.versions().into_iter().map(names::version).collect();
+        self.ciphers_offered = Some(hello.ciphers.iter().filter(|cipher| !is_grease(**cipher)).count());
+        self.groups_offered = without_grease(hello.groups()).into_iter().map(names::group).collect();
+        self.key_shares = without_grease(hello.key_shares()).into_iter().map(names::group).collect();
+        self.sni = hello.sni().filter(|name| !name.is_empty()).map(text);
+        self.alpn_offered = hello.alpn().into_iter().map(text).collect();
+        self.psk_offered = Some(hello.offers_psk());
+        self.early_data = Some(hello.early_data());
+        self.ech = Some(hello.ech());
+        self.session_id = Some(hello.session_id.to_vec());
+        // Both fingerprints are defined over TLS's own hello only.
+        if !sslv2 {
+            self.ja3 = Some(ja3(hello));
+            self.ja4 = Some(ja4(hello));
+        }
+    }
+
+    pub(super) fn chosen(&mut self, hello: &ServerHello<'_>) {
+        let version = hello.version();
+        self.version = Some(names::version(version));
+        self.version_number = Some(version);
+        self.cipher = Some(names::cipher(hello.cipher));
+        self.cipher_number = Some(hello.cipher);
+        if let Some(group) = hello.group() {
+            self.agreed_on(group);
+        }
+        self.alpn = hello.alpn().map(text);
+        self.ja3s = Some(ja3s(hello));
+        if hello.retry {
+            self.hello_retry = Some(true);
+            return;
+        }
+        self.hello_retry.get_or_insert(false);
+        if names::is_tls13(version) {
+            self.resumed = Some(hello.takes_psk());
+        } else if let Some(asked) = &self.session_id
+            && !asked.is_empty()
+            && asked == hello.session_id
+        {
+            self.resumed = Some(true);
+        }
+    }
+
+    pub(super) fn agreed_on(&mut self, group: u16) {
+        self.group = Some(names::group(group));
+        self.post_quantum = Some(names::is_post_quantum(group));
+    }
+
+    pub(super) fn finished(&mut self, time_ns: i64) {
+        self.established = Some(true);
+        self.handshake_us = Some((time_ns - self.time_ns) / 1000);
+    }
+
+    pub(super) fn failed(&mut self, reason: SmolStr, time_ns: i64) {
+        self.established = Some(false);
+        self.failure_reason = Some(reason);
+        self.handshake_us = Some((time_ns - self.time_ns) / 1000);
+    }
+
+    /// Whether its end was seen, one way or the other.
+    pub(super) fn is_over(&self) -> bool {
+        self.established.is_some()
+    }
+
+    pub(super) fn is_tls13(&self) -> bool {
+        self.version_number.is_some_and(names::is_tls13)
+    }
+}
+
+/// Names off the wire are text by their specifications; what isn't is shown as such and not dropped.
+fn text(bytes: &[u8]) -> SmolStr {
+    SmolStr::new(String::from_utf8_lossy(bytes))
+}

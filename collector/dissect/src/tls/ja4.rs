@@ -1,0 +1,95 @@
+//! JA4 of a TLS client over TCP, after FoxIO's specification of JA4 (BSD 3-Clause).
+//!
+//! `t13d1516h2_8daaf6152771_e5627efa2ab1`: transport, version, whether there is an SNI, how many ciphers and
+//! extensions, first and last character of the first ALPN; then hashes of the sorted ciphers, and of the sorted
+//! extensions with the signature algorithms in their own order. The rest of JA4+ has another licence: not here.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+use smol_str::{SmolStr, format_smolstr};
+
+use super::hello::{ClientHello, extension};
+use super::names::is_grease;
+
+/// JA4 of a client over TCP.
+pub fn ja4(hello: &ClientHello<'_>) -> SmolStr {
+    let (head, ciphers, extensions) = parts(hello);
+    format_smolstr!("{head}_{}_{}", hash12(&ciphers), hash12(&extensions))
+}
+
+/// The same with the lists in clear instead of their hashes (JA4's raw form), for people and for tests.
+pub fn ja4_text(hello: &ClientHello<'_>) -> String {
+    let (head, ciphers, extensions) = parts(hello);
+    format!("{head}_{ciphers}_{extensions}")
+}
+
+fn parts(hello: &ClientHello<'_>) -> (String, String, String) {
+    let mut ciphers: Vec<u16> = hello.ciphers.iter().copied().filter(|cipher| !is_grease(*cipher)).collect();
+    let mut extensions: Vec<u16> =
+        hello.extensions.iter().map(|(number, _)| *number).filter(|number| !is_grease(*number)).collect();
+    let head = format!(
+        "t{}{}{:02}{:02}{}",
+        version(hello),
+        if hello.extension(extension::SERVER_NAME).is_some() { 'd' } else { 'i' },
+        ciphers.len().min(99),
+        extensions.len().min(99),
+        alpn(hello.alpn().first().copied().unwrap_or_default()),
+    );
+
+    ciphers.sort_unstable();
+    extensions.retain(|number| !matches!(*number, extension::SERVER_NAME | extension::ALPN));
+    extensions.sort_unstable();
+    let mut extensions = hex_list(&extensions);
+    let signatures: Vec<u16> =
+        hello.signature_algorithms().into_iter().filter(|algorithm| !is_grease(*algorithm)).collect();
+    if !signatures.is_empty() {
+        extensions.push('_');
+        extensions.push_str(&hex_list(&signatures));
+    }
+    (head, hex_list(&ciphers), extensions)
+}
+
+fn version(hello: &ClientHello<'_>) -> &'static str {
+    let highest = hello.supported_versions().and_then(|versions| versions.into_iter().max());
+    match highest.unwrap_or(hello.legacy_version) {
+        0x0304 => "13",
+        0x0303 => "12",
+        0x0302 => "11",
+        0x0301 => "10",
+        0x0300 => "s3",
+        0x0002 => "s2",
+        _ => "00",
+    }
+}
+
+/// First and last character of a protocol's name; where one of them is not alphanumeric, those of its hex form.
+fn alpn(name: &[u8]) -> String {
+    match (name.first(), name.last()) {
+        (Some(first), Some(last)) if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => {
+            format!("{}{}", *first as char, *last as char)
+        }
+        (Some(first), Some(last)) => {
+            let (first, last) = (format!("{first:02x}"), format!("{last:02x}"));
+            format!("{}{}", &first[..1], &last[1..])
+        }
+        _ => "00".to_owned(),
+    }
+}
+
+fn hex_list(values: &[u16]) -> String {
+    let mut text = String::with_capacity(values.len() * 5);
+    for (nth, value) in values.iter().enumerate() {
+        let comma = if nth > 0 { "," } else { "" };
+        let _ = write!(text, "{comma}{value:04x}");
+    }
+    text
+}
+
+/// The first 12 hex digits of SHA-256, or zeros for an empty list.
+fn hash12(text: &str) -> SmolStr {
+    if text.is_empty() {
+        return SmolStr::new_static("000000000000");
+    }
+    SmolStr::new(hex::encode(&Sha256::digest(text.as_bytes())[..6]))
+}
