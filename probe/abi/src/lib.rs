@@ -1,1 +1,45 @@
-//! weir-abi.
+//! What the kernel programs (`probe/bpf`) and the agent (`probe/agent`) say to each other: records, map names,
+//! kernel fields, loss counters.
+//!
+//! | file         | subject                                                            |
+//! |--------------|--------------------------------------------------------------------|
+//! | `records.rs` | what comes out of the kernel: connections, first bytes, UDP flows     |
+//! | `fields.rs`  | the kernel fields whose offsets user space resolves before load     |
+//! | `lost.rs`    | every way to lose something, one counter each                       |
+//!
+//! `repr(C)`, fixed-width integers, named padding, host byte order unless a comment says otherwise. An IPv4
+//! address is an IPv4-mapped IPv6 one: one key, one code path. Times are nanoseconds of `CLOCK_BOOTTIME`.
+//! Never here: anything that only one side uses, and anything with `std`.
+#![no_std]
+
+mod fields;
+mod lost;
+mod records;
+
+pub use fields::{FIELD_NAMES, Field};
+pub use lost::Lost;
+pub use records::*;
+
+/// Rises with every change that makes an older object and a newer agent misread each other; [`names::ABI`] and the
+/// object's global of that name rise with it.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of maps and globals, as the object's symbols have them.
+pub mod names {
+    /// Ring buffer: [`crate::ConnRecord`], [`crate::ChunkHead`] with bytes, [`crate::UdpRecord`].
+    pub const EVENTS: &str = "WEIR_EVENTS";
+    /// Socket storage: what is known of each TCP socket.
+    pub const CONNS: &str = "WEIR_CONNS";
+    /// Hash: [`crate::UdpKey`] → [`crate::UdpFlow`].
+    pub const UDP: &str = "WEIR_UDP";
+    /// Per-CPU array of [`crate::Lost::COUNT`] counters (`u64`).
+    pub const LOST: &str = "WEIR_LOST";
+    /// Array of one [`crate::Sweep`]: which connections the next iteration reports.
+    pub const SWEEP: &str = "WEIR_SWEEP";
+    /// Per-CPU array of one `u64`: connections opened since load. Unchanged means no new ones to report early.
+    pub const OPENED: &str = "WEIR_OPENED";
+    /// Global: offsets of [`crate::Field`]s, `[u32; Field::COUNT]`.
+    pub const OFFSETS: &str = "WEIR_OFFSETS";
+    /// Global whose name says the object's [`crate::ABI_VERSION`]: loading another version's object finds none.
+    pub const ABI: &str = "WEIR_ABI_1";
+}

@@ -1,0 +1,83 @@
+//! Every way to lose something in the kernel, one per-CPU counter each.
+
+/// Index into the map `WEIR_LOST`.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The ring had no room for a connection's last record: its flow row is missing.
+    RingFullConn = 0,
+    /// The ring had no room for handshake bytes: the handshake's row is missing or partial.
+    RingFullChunk = 1,
+    /// The ring had no room for news of a UDP flow: its first row comes late, at the interval's end.
+    RingFullUdp = 2,
+    /// No memory for a socket's storage: the connection is missing.
+    StorageFull = 3,
+    /// `WEIR_UDP` is full: packets of new UDP flows were not counted.
+    UdpMapFull = 4,
+    /// A connection was established that nobody saw starting (its opening was under way when we attached).
+    OpenUnseen = 5,
+    /// A handshake had more bytes than we copy in one direction.
+    HelloTooLong = 6,
+    /// A packet's headers could not be read.
+    HeaderUnreadable = 7,
+    /// A living connection changed under our eyes each time we read it; the next interval catches up.
+    ReadTorn = 8,
+}
+
+impl Lost {
+    /// How many there are.
+    pub const COUNT: usize = 9;
+
+    /// All of them, by index, with the name and sentence that `probe_health` shows.
+    pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
+        (
+            Lost::RingFullConn,
+            "ring_full_connections",
+            "connections missing: the ring buffer was full, raise ring_bytes",
+        ),
+        (
+            Lost::RingFullChunk,
+            "ring_full_handshakes",
+            "handshake bytes missing: the ring buffer was full, raise ring_bytes",
+        ),
+        (
+            Lost::RingFullUdp,
+            "ring_full_udp",
+            "UDP flows reported late: the ring buffer was full, raise ring_bytes",
+        ),
+        (
+            Lost::StorageFull,
+            "storage_full",
+            "connections missing: no memory for socket storage, raise net.core.optmem_max",
+        ),
+        (
+            Lost::UdpMapFull,
+            "udp_map_full",
+            "UDP packets not counted: too many flows at once, raise udp_flows",
+        ),
+        (
+            Lost::OpenUnseen,
+            "open_unseen",
+            "connections missing: their opening was under way when the probe attached",
+        ),
+        (
+            Lost::HelloTooLong,
+            "hello_too_long",
+            "handshakes cut: more bytes than the probe copies in one direction",
+        ),
+        (Lost::HeaderUnreadable, "header_unreadable", "packets not counted: their headers could not be read"),
+        (
+            Lost::ReadTorn,
+            "read_torn",
+            "connections reported an interval late: they changed while they were read",
+        ),
+    ];
+}
+
+const _: () = {
+    let mut index = 0;
+    while index < Lost::COUNT {
+        assert!(Lost::ALL[index].0 as usize == index);
+        index += 1;
+    }
+};

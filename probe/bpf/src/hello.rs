@@ -1,0 +1,196 @@
+//! The first bytes of both directions of a TCP connection, until its TLS handshake is over or proves to be none.
+//!
+//! The gate is the socket's storage: after both directions are done a packet costs one lookup. Record headers are
+//! followed through the stream, so that copying stops behind the header of the first application-data record:
+//! in TLS 1.3 everything after is encrypted, in TLS 1.2 the handshake is over.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::bpf_skb_load_bytes;
+use weir_abi::{
+    CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, SIDE_CLIENT,
+    SIDE_SERVER,
+};
+
+use crate::kernel;
+use crate::maps::{ConnState, EVENTS, STREAM_COPYING, STREAM_DONE, STREAM_NEW};
+
+const RECORD_HEADER: u32 = 5;
+const RECORD_CHANGE_CIPHER_SPEC: u8 = 0x14;
+const RECORD_HANDSHAKE: u8 = 0x16;
+const RECORD_APPLICATION_DATA: u8 = 0x17;
+const IPPROTO_TCP: u8 = 6;
+
+/// Where a segment's payload lies in the packet and in the stream.
+struct Segment {
+    at: u32,
+    offset: u32,
+    len: u32,
+}
+
+/// Takes from a packet what the handshake still wants.
+#[inline(always)]
+pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<(), Lost> {
+    let by_client = sent == (state.conn.role == ROLE_CLIENT);
+    let side = if by_client { SIDE_CLIENT } else { SIDE_SERVER };
+    let lane = usize::from(!by_client);
+    if state.stream[lane] == STREAM_DONE || state.conn.opened_ns == 0 {
+        return Ok(());
+    }
+    let isn = if sent { state.conn.local_isn } else { state.conn.remote_isn };
+    let Some(segment) = segment(skb, isn)? else { return Ok(()) };
+    if state.stream[lane] == STREAM_NEW {
+        if segment.offset != 0 {
+            return Ok(());
+        }
+        begin(skb, state, lane, &segment);
+        if state.stream[lane] == STREAM_DONE {
+            return Ok(());
+        }
+    }
+    copy(skb, state, lane, side, &segment)
+}
+
+/// Finds the payload; `None` if there is none or it isn't at the beginning of the stream.
+#[inline(always)]
+fn segment(skb: *mut __sk_buff, isn: u32) -> Result<Option<Segment>, Lost> {
+    let version = load::<u8>(skb, 0)?;
+    let ip_len = if version >> 4 == 4 {
+        u32::from(version & 15) * 4
+    } else {
+        // Extension headers on TCP are as good as never; the connection then just has no handshake.
+        if load::<u8>(skb, 6)? != IPPROTO_TCP {
+            return Ok(None);
+        }
+        40
+    };
+    let seq = u32::from_be_bytes(load::<[u8; 4]>(skb, ip_len + 4)?);
+    let at = ip_len + u32::from(load::<u8>(skb, ip_len + 12)? >> 4) * 4;
+    let total = unsafe { (*skb).len };
+    if total <= at {
+        return Ok(None);
+    }
+    let offset = seq.wrapping_sub(isn).wrapping_sub(1);
+    Ok(Some(Segment { at, offset, len: total - at }))
+}
+
+/// The first payload of a direction: its time, its first bytes, and whether it can be TLS.
+#[inline(always)]
+fn begin(skb: *mut __sk_buff, state: &mut ConnState, lane: usize, segment: &Segment) {
+    let mut head = [0_u8; 8];
+    let loaded = if segment.len >= 8 {
+        load::<[u8; 8]>(skb, segment.at).map(|bytes| head = bytes)
+    } else {
+        load::<u8>(skb, segment.at).map(|byte| head[0] = byte)
+    };
+    if loaded.is_err() {
+        return;
+    }
+    state.heads.first_ns[lane] = kernel::now();
+    state.heads.bytes[lane] = head;
+    state.stream[lane] = if head[0] == RECORD_HANDSHAKE { STREAM_COPYING } else { STREAM_DONE };
+}
+
+#[inline(always)]
+fn copy(
+    skb: *mut __sk_buff,
+    state: &mut ConnState,
+    lane: usize,
+    side: u8,
+    segment: &Segment,
+) -> Result<(), Lost> {
+    if segment.offset >= HELLO_LIMIT {
+        state.stream[lane] = STREAM_DONE;
+        return Err(Lost::HelloTooLong);
+    }
+    let end = follow_records(skb, state, lane, segment)?;
+    if end <= state.copied[lane] {
+        return Ok(());
+    }
+    state.copied[lane] = end;
+    let mut head = ChunkHead {
+        kind: KIND_CHUNK,
+        side,
+        len: 0,
+        offset: segment.offset,
+        time_ns: kernel::now(),
+        conn: state.conn,
+    };
+    let mut at = segment.at;
+    for _ in 0..HELLO_LIMIT as usize / CHUNK_LARGE + 1 {
+        let rest = end.wrapping_sub(head.offset);
+        if rest == 0 || rest > HELLO_LIMIT {
+            break;
+        }
+        if rest <= CHUNK_SMALL as u32 {
+            return send::<CHUNK_SMALL>(skb, &mut head, at, rest);
+        }
+        let part = if rest < CHUNK_LARGE as u32 { rest } else { CHUNK_LARGE as u32 };
+        send::<CHUNK_LARGE>(skb, &mut head, at, part)?;
+        head.offset += part;
+        at += part;
+    }
+    Ok(())
+}
+
+/// Follows the TLS records through this segment; returns where in the stream copying ends.
+#[inline(always)]
+fn follow_records(
+    skb: *mut __sk_buff,
+    state: &mut ConnState,
+    lane: usize,
+    segment: &Segment,
+) -> Result<u32, Lost> {
+    let end = segment.offset.wrapping_add(segment.len);
+    let mut next = state.next_record[lane];
+    for _ in 0..8 {
+        if next < segment.offset || next.wrapping_add(RECORD_HEADER) > end {
+            break;
+        }
+        let header = load::<[u8; 5]>(skb, segment.at + (next - segment.offset))?;
+        let is_record =
+            header[0] >= RECORD_CHANGE_CIPHER_SPEC && header[0] <= RECORD_APPLICATION_DATA && header[1] == 3;
+        if !is_record || header[0] == RECORD_APPLICATION_DATA {
+            state.stream[lane] = STREAM_DONE;
+            return Ok(next + RECORD_HEADER);
+        }
+        next += RECORD_HEADER + (u32::from(header[3]) << 8 | u32::from(header[4]));
+    }
+    state.next_record[lane] = next;
+    Ok(if end < HELLO_LIMIT { end } else { HELLO_LIMIT })
+}
+
+#[inline(always)]
+fn send<const N: usize>(skb: *mut __sk_buff, head: &mut ChunkHead, at: u32, len: u32) -> Result<(), Lost> {
+    // Read back, so that the compiler can't know the bounds and leave out the check that the verifier wants to see.
+    let len = unsafe { core::ptr::read_volatile(&raw const len) };
+    if len == 0 || len > N as u32 {
+        return Ok(());
+    }
+    let Some(mut entry) = EVENTS.reserve_untyped::<Chunk<N>>(0) else {
+        return Err(Lost::RingFullChunk);
+    };
+    let chunk = entry.as_mut_ptr();
+    head.len = len as u16;
+    let loaded = unsafe {
+        (&raw mut (*chunk).head).write(*head);
+        bpf_skb_load_bytes(skb.cast(), at, (&raw mut (*chunk).bytes).cast(), len)
+    };
+    if loaded != 0 {
+        entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+        return Err(Lost::HeaderUnreadable);
+    }
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    Ok(())
+}
+
+/// Bytes of the packet, wherever they lie.
+#[inline(always)]
+pub fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Result<T, Lost> {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    let failed = unsafe {
+        bpf_skb_load_bytes(skb.cast::<c_void>(), at, value.as_mut_ptr().cast(), size_of::<T>() as u32)
+    };
+    if failed != 0 { Err(Lost::HeaderUnreadable) } else { Ok(unsafe { value.assume_init() }) }
+}

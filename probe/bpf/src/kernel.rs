@@ -1,0 +1,178 @@
+//! Reading the kernel's structs at offsets that user space resolved from BTF.
+//!
+//! A typed pointer plus an offset from read-only data is, to the verifier, the field: it checks that one lies
+//! there, and the load needs no helper.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_task_btf, bpf_ktime_get_boot_ns};
+use weir_abi::{Field, Owner};
+
+/// Set by user space before load.
+#[unsafe(no_mangle)]
+static WEIR_OFFSETS: [u32; Field::COUNT] = [0; Field::COUNT];
+
+/// TCP states (`include/net/tcp_states.h`).
+pub mod tcp {
+    pub const ESTABLISHED: i32 = 1;
+    pub const SYN_SENT: i32 = 2;
+    pub const SYN_RECV: i32 = 3;
+    pub const FIN_WAIT1: i32 = 4;
+    pub const CLOSE: i32 = 7;
+    pub const CLOSE_WAIT: i32 = 8;
+    pub const LAST_ACK: i32 = 9;
+    pub const LISTEN: i32 = 10;
+}
+
+const AF_INET: u16 = 2;
+const PF_KTHREAD: u32 = 0x0020_0000;
+const SOCK_DONE: u64 = 1 << 1;
+
+#[inline(always)]
+fn offset(field: Field) -> usize {
+    // Volatile: the compiler must not take the zeros above for the values.
+    unsafe { core::ptr::read_volatile(&raw const WEIR_OFFSETS[field as usize]) as usize }
+}
+
+/// Loads a field of a kernel struct.
+///
+/// # Safety
+/// `base` is a typed kernel pointer to the struct that `field` is in.
+#[inline(always)]
+pub unsafe fn read<T: Copy>(base: *const c_void, field: Field) -> T {
+    unsafe { address(base, field).cast::<T>().read_volatile() }
+}
+
+/// Where a field of a kernel struct lies.
+///
+/// # Safety
+/// As for [`read`].
+#[inline(always)]
+pub unsafe fn address(base: *const c_void, field: Field) -> *const u8 {
+    unsafe { base.cast::<u8>().add(offset(field)) }
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub fn now() -> u64 {
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The socket that a packet belongs to, or null.
+#[inline(always)]
+pub fn socket_of(skb: *mut __sk_buff) -> *mut c_void {
+    unsafe { (*skb).__bindgen_anon_2.sk }.cast()
+}
+
+/// A typed `struct sock`.
+#[derive(Clone, Copy)]
+pub struct Sock(pub *mut c_void);
+
+impl Sock {
+    /// Local and remote address, IPv4 mapped.
+    #[inline(always)]
+    pub fn addresses(self) -> ([u8; 16], [u8; 16]) {
+        if unsafe { read::<u16>(self.0, Field::Family) } == AF_INET {
+            let local = unsafe { read::<u32>(self.0, Field::LocalIp4) };
+            let remote = unsafe { read::<u32>(self.0, Field::RemoteIp4) };
+            (mapped(local), mapped(remote))
+        } else {
+            (self.wide(Field::LocalIp6), self.wide(Field::RemoteIp6))
+        }
+    }
+
+    #[inline(always)]
+    fn wide(self, field: Field) -> [u8; 16] {
+        let halves: [u64; 2] = unsafe {
+            let base = address(self.0, field).cast::<u64>();
+            [base.read_volatile(), base.add(1).read_volatile()]
+        };
+        unsafe { core::mem::transmute(halves) }
+    }
+
+    /// Inode of the network namespace.
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        unsafe {
+            let net: *const c_void = read(self.0, Field::Net);
+            read(net, Field::NetInode)
+        }
+    }
+
+    /// Whether the peer's FIN was received.
+    #[inline(always)]
+    pub fn fin_received(self) -> bool {
+        unsafe { read::<u64>(self.0, Field::SockFlags) & SOCK_DONE != 0 }
+    }
+
+    /// The errno that ended it.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        unsafe { read(self.0, Field::Error) }
+    }
+}
+
+#[inline(always)]
+pub fn mapped(ip4: u32) -> [u8; 16] {
+    // Network order stays: ::ffff:a.b.c.d.
+    let halves: [u32; 4] = [0, 0, 0xffff_0000, ip4];
+    unsafe { core::mem::transmute(halves) }
+}
+
+/// A typed `struct task_struct`.
+#[derive(Clone, Copy)]
+pub struct Task(pub *mut c_void);
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Task {
+        Task(unsafe { bpf_get_current_task_btf() }.cast())
+    }
+
+    /// Process id; 0 for kernel threads, which close sockets for others and own none that we report.
+    #[inline(always)]
+    pub fn pid(self) -> u32 {
+        unsafe {
+            if read::<u32>(self.0, Field::TaskFlags) & PF_KTHREAD != 0 {
+                return 0;
+            }
+            read(self.0, Field::Tgid)
+        }
+    }
+
+    /// The main thread's name: threads have names that no one knows the process by.
+    #[inline(always)]
+    pub fn comm(self) -> [u8; 16] {
+        let halves: [u64; 2] = unsafe {
+            let leader: *const c_void = read(self.0, Field::Leader);
+            let base = address(leader, Field::Comm).cast::<u64>();
+            [base.read_volatile(), base.add(1).read_volatile()]
+        };
+        unsafe { core::mem::transmute(halves) }
+    }
+
+    /// Inode of its cgroup v2 directory.
+    #[inline(always)]
+    pub fn cgroup_id(self) -> u64 {
+        unsafe {
+            let set: *const c_void = read(self.0, Field::Cgroups);
+            let cgroup: *const c_void = read(set, Field::DefaultCgroup);
+            let node: *const c_void = read(cgroup, Field::CgroupNode);
+            read(node, Field::NodeId)
+        }
+    }
+
+    /// Who this task is, as a socket's owner.
+    #[inline(always)]
+    pub fn owner(self) -> Owner {
+        Owner { cgroup_id: self.cgroup_id(), pid: self.pid(), _pad: 0, comm: self.comm() }
+    }
+}
+
+/// Who runs right now; only meaningful where the kernel works on behalf of a system call.
+#[inline(always)]
+pub fn current_owner() -> Owner {
+    let task = Task::current();
+    Owner { cgroup_id: unsafe { bpf_get_current_cgroup_id() }, pid: task.pid(), _pad: 0, comm: task.comm() }
+}

@@ -1,0 +1,108 @@
+//! Weir's kernel programs: TCP life cycle, living connections, first bytes of TLS, UDP flows.
+//!
+//! | file           | subject                                                              |
+//! |----------------|----------------------------------------------------------------------|
+//! | `lifecycle.rs` | TCP connections opened, accepted, refused, closed (state-change hook)   |
+//! | `sweep.rs`     | iterators: living connections' counters; sockets older than the probe   |
+//! | `hello.rs`     | the first bytes of both directions, until the handshake is over         |
+//! | `udp.rs`       | UDP flows, counted where packets meet their socket                      |
+//! | `kernel.rs`    | reading the kernel's structs at offsets that user space resolved        |
+//! | `maps.rs`      | all maps, with bound and what happens when full                         |
+//! | `lost.rs`      | counting what was lost                                                  |
+//!
+//! Invariants: a packet always goes on; nothing wakes user space (it polls); payload is copied only by
+//! `hello.rs`, and only up to the first encrypted record of a TLS handshake.
+#![no_std]
+#![no_main]
+#![allow(internal_features)]
+#![feature(core_intrinsics)]
+
+mod hello;
+mod kernel;
+mod lifecycle;
+mod lost;
+mod maps;
+mod sweep;
+mod udp;
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use kernel::Task;
+
+/// The agent refuses an object that speaks another ABI.
+#[unsafe(no_mangle)]
+static WEIR_ABI_1: u32 = weir_abi::ABI_VERSION;
+
+/// A socket changed its TCP state: `(struct sock *sk, int oldstate, int newstate)`.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn weir_tcp_state(ctx: BtfTracePointContext) -> i32 {
+    let (sk, old, new): (*mut c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    lost::count(lifecycle::changed(sk, old, new));
+    0
+}
+
+/// A packet leaves its socket; the data begins at the IP header.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup_skb/egress")]
+fn weir_packet_out(skb: *mut __sk_buff) -> i32 {
+    packet(skb, true);
+    1
+}
+
+/// A packet reaches its socket; the data begins at the IP header.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup_skb/ingress")]
+fn weir_packet_in(skb: *mut __sk_buff) -> i32 {
+    packet(skb, false);
+    1
+}
+
+#[inline(always)]
+fn packet(skb: *mut __sk_buff, sent: bool) {
+    let sk = kernel::socket_of(skb);
+    if sk.is_null() {
+        return;
+    }
+    // A TCP socket that we know has storage; everything else is UDP or none of our business.
+    let state = maps::CONNS.get(sk.cast());
+    if state.is_null() {
+        lost::count(udp::packet(skb, sent));
+    } else {
+        lost::count(hello::packet(skb, unsafe { &mut *state }, sent));
+    }
+}
+
+/// Each socket with storage: `{ meta, map, sk, value }`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+fn weir_sweep(ctx: *const [*mut c_void; 4]) -> i32 {
+    let [meta, _, sk, value] = unsafe { &*ctx };
+    if !sk.is_null() && !value.is_null() {
+        lost::count(sweep::living(*meta, *sk, value.cast()));
+    }
+    0
+}
+
+/// Each open file of each task: `{ meta, task, fd, file }`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn weir_backfill(ctx: *const [*mut c_void; 4]) -> i32 {
+    let [meta, task, _, file] = unsafe { &*ctx };
+    if !task.is_null() && !file.is_null() {
+        lost::count(sweep::older(*meta, Task(*task), *file));
+    }
+    0
+}
+
+/// Tracing programs with these helpers must be GPL-compatible; Weir's sources stay Apache-2.0.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

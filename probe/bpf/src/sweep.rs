@@ -1,0 +1,148 @@
+//! Iterators: what living connections count, and sockets older than the probe. Their output is a file that user
+//! space reads, so that no ring can overflow.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_seq_write, bpf_skc_to_tcp_sock, bpf_sock_from_file};
+use weir_abi::{
+    ConnRecord, FLAG_BACKFILLED, FLAG_ISNS, Field, KIND_LIVING, Lost, ROLE_CLIENT, ROLE_LISTENER,
+    ROLE_SERVER, SWEEP_ALL, SWEEP_EARLY,
+};
+
+use crate::kernel::{self, Task, read, tcp};
+use crate::lifecycle::{identify, sequence_numbers, totals};
+use crate::maps::{CONNS, ConnState, STREAM_DONE, SWEEP};
+
+/// Reports a living connection if this sweep wants it.
+#[inline(always)]
+pub fn living(meta: *mut c_void, sk: *mut c_void, state: *mut ConnState) -> Result<(), Lost> {
+    let state = unsafe { &mut *state };
+    if state.conn.role < ROLE_CLIENT || state.conn.opened_ns == 0 || state.closed != 0 {
+        return Ok(());
+    }
+    let Some(sweep) = SWEEP.get(0) else { return Ok(()) };
+    if sweep.mode == SWEEP_EARLY && (state.reported != 0 || state.conn.opened_ns > sweep.opened_before_ns) {
+        return Ok(());
+    }
+    let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();
+    if tp.is_null() {
+        return Ok(());
+    }
+    let segs = segments(tp);
+    if state.reported != 0 && sweep.mode != SWEEP_ALL && segs == state.reported_segs {
+        return Ok(());
+    }
+    report(meta, sk, tp, state, segs)
+}
+
+#[inline(always)]
+fn segments(tp: *mut c_void) -> u64 {
+    unsafe { u64::from(read::<u32>(tp, Field::SegsIn)) + u64::from(read::<u32>(tp, Field::SegsOut)) }
+}
+
+#[inline(always)]
+fn report(
+    meta: *mut c_void,
+    sk: *mut c_void,
+    tp: *mut c_void,
+    state: &mut ConnState,
+    segs: u64,
+) -> Result<(), Lost> {
+    let mut record = ConnRecord {
+        kind: KIND_LIVING,
+        state: unsafe { read(sk, Field::State) },
+        fin_received: 0,
+        fin_sent: state.fin_queued,
+        error: 0,
+        time_ns: kernel::now(),
+        conn: state.conn,
+        totals: totals(sk, tp, state),
+        heads: state.heads,
+    };
+    // Nobody locks the socket for us. The initial sequence numbers that follow from the counters must be those of
+    // the beginning; if not, a packet came in between.
+    if state.conn.flags & FLAG_ISNS != 0 && sequence_numbers(tp, state.conn.role) != isns(state) {
+        record.totals = totals(sk, tp, state);
+        if sequence_numbers(tp, state.conn.role) != isns(state) {
+            return Err(Lost::ReadTorn);
+        }
+    }
+    if state.closed != 0 {
+        return Ok(());
+    }
+    // The file's buffer is full: the kernel shows us this socket again with an empty one.
+    if write(meta, &record) {
+        state.reported = 1;
+        state.reported_segs = segs;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn isns(state: &ConnState) -> (u32, u32) {
+    (state.conn.local_isn, state.conn.remote_isn)
+}
+
+#[inline(always)]
+fn write(meta: *mut c_void, record: &ConnRecord) -> bool {
+    // struct bpf_iter_meta begins with its seq_file.
+    let seq = unsafe { *meta.cast::<*mut c_void>() };
+    let bytes = core::ptr::from_ref(record).cast();
+    unsafe { bpf_seq_write(seq.cast(), bytes, size_of::<ConnRecord>() as u32) == 0 }
+}
+
+/// Picks up a TCP socket that was there before us: listeners for their owner, connections with their counters
+/// so far, which user space takes as the start.
+#[inline(always)]
+pub fn older(meta: *mut c_void, task: Task, file: *mut c_void) -> Result<(), Lost> {
+    let socket = unsafe { bpf_sock_from_file(file.cast()) }.cast::<c_void>();
+    if socket.is_null() {
+        return Ok(());
+    }
+    let sk: *mut c_void = unsafe { read(socket, Field::SocketSock) };
+    let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();
+    if tp.is_null() {
+        return Ok(());
+    }
+    let tcp_state = i32::from(unsafe { read::<u8>(sk, Field::State) });
+    if !matches!(tcp_state, tcp::ESTABLISHED | tcp::CLOSE_WAIT | tcp::LISTEN) {
+        return Ok(());
+    }
+    let state = CONNS.get_or_create(sk);
+    if state.is_null() {
+        return Err(Lost::StorageFull);
+    }
+    let state = unsafe { &mut *state };
+    if state.conn.owner.pid == 0 {
+        state.conn.owner = task.owner();
+    }
+    if state.conn.role != 0 {
+        return Ok(());
+    }
+    if tcp_state == tcp::LISTEN {
+        state.conn.role = ROLE_LISTENER;
+        return Ok(());
+    }
+    let (role, certain) = role_by_counters(tp);
+    identify(sk, tp, &mut state.conn);
+    (state.conn.local_isn, state.conn.remote_isn) = sequence_numbers(tp, role);
+    state.conn.flags = FLAG_BACKFILLED | if certain { FLAG_ISNS } else { 0 };
+    state.conn.opened_ns = kernel::now();
+    state.stream = [STREAM_DONE; 2];
+    state.conn.role = role;
+    let segs = segments(tp);
+    report(meta, sk, tp, state, segs)
+}
+
+/// A client's sequence space is its payload and its SYN, a server's counters begin behind the SYN: the one
+/// number between them tells who opened a connection that nobody saw opening. `false`: they disagree (a packet
+/// came in between, or part of a segment was refused by the device), and the role is a guess.
+#[inline(always)]
+fn role_by_counters(tp: *mut c_void) -> (u8, bool) {
+    unsafe {
+        let in_flight = read::<u32>(tp, Field::SndNxt).wrapping_sub(read::<u32>(tp, Field::SndUna));
+        let sequence = read::<u64>(tp, Field::BytesAcked) + u64::from(in_flight);
+        let payload = read::<u64>(tp, Field::BytesSent) - read::<u64>(tp, Field::BytesRetrans);
+        if sequence == payload + 1 { (ROLE_CLIENT, true) } else { (ROLE_SERVER, sequence == payload) }
+    }
+}

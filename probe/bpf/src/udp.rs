@@ -1,0 +1,122 @@
+//! UDP flows: one entry for each socket and other end, counted where packets meet their socket.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_get_socket_cookie, bpf_skb_cgroup_id, generated::bpf_probe_read_kernel,
+};
+use weir_abi::{Field, KIND_UDP, Lost, Owner, UdpFlow, UdpKey, UdpRecord};
+
+use crate::hello::load;
+use crate::kernel;
+use crate::lost::add;
+use crate::maps::{EVENTS, UDP};
+
+const IPPROTO_UDP: u8 = 17;
+const UDP_HEADER: u32 = 8;
+
+/// Counts a packet if it is UDP.
+#[inline(always)]
+pub fn packet(skb: *mut __sk_buff, sent: bool) -> Result<(), Lost> {
+    let version = load::<u8>(skb, 0)?;
+    let mut key = UdpKey::default();
+    let (from, to, ip_len) = if version >> 4 == 4 {
+        if load::<u8>(skb, 9)? != IPPROTO_UDP {
+            return Ok(());
+        }
+        (
+            kernel::mapped(load::<u32>(skb, 12)?),
+            kernel::mapped(load::<u32>(skb, 16)?),
+            u32::from(version & 15) * 4,
+        )
+    } else {
+        if load::<u8>(skb, 6)? != IPPROTO_UDP {
+            return Ok(());
+        }
+        (load::<[u8; 16]>(skb, 8)?, load::<[u8; 16]>(skb, 24)?, 40)
+    };
+    let ports = load::<[u8; 4]>(skb, ip_len)?;
+    let from_port = u16::from_be_bytes([ports[0], ports[1]]);
+    let to_port = u16::from_be_bytes([ports[2], ports[3]]);
+    if sent {
+        (key.local_ip, key.local_port, key.remote_ip, key.remote_port) = (from, from_port, to, to_port);
+    } else {
+        (key.local_ip, key.local_port, key.remote_ip, key.remote_port) = (to, to_port, from, from_port);
+    }
+    key.cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    let total = unsafe { (*skb).len };
+    let headers = ip_len + UDP_HEADER;
+    let payload = if total > headers { total - headers } else { 0 };
+    let segments = unsafe { (*skb).gso_segs };
+    let flow = match UDP.get_ptr_mut(&key) {
+        Some(flow) => flow,
+        None => begin(skb, &key, sent)?,
+    };
+    unsafe { count(flow, sent, u64::from(payload), u64::from(if segments > 1 { segments } else { 1 })) };
+    if sent && unsafe { (*flow).owner.pid } == 0 {
+        unsafe { (*flow).owner = sender(skb) };
+    }
+    Ok(())
+}
+
+#[inline(always)]
+unsafe fn count(flow: *mut UdpFlow, sent: bool, bytes: u64, packets: u64) {
+    let now = kernel::now();
+    unsafe {
+        (*flow).last_ns = now;
+        if sent {
+            add(&raw mut (*flow).sent_bytes, bytes);
+            add(&raw mut (*flow).sent_packets, packets);
+        } else {
+            if (*flow).first_received_ns == 0 {
+                (*flow).first_received_ns = now;
+            }
+            add(&raw mut (*flow).received_bytes, bytes);
+            add(&raw mut (*flow).received_packets, packets);
+        }
+    }
+}
+
+/// A new flow: an entry, and news of it for user space.
+#[inline(always)]
+fn begin(skb: *mut __sk_buff, key: &UdpKey, sent: bool) -> Result<*mut UdpFlow, Lost> {
+    let now = kernel::now();
+    let mut flow = UdpFlow { first_ns: now, last_ns: now, began_here: u8::from(sent), ..UdpFlow::default() };
+    flow.owner.cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
+    // Refused because another CPU was faster: then the lookup below finds that one's.
+    let _ = UDP.insert(key, &flow, u64::from(BPF_NOEXIST));
+    let Some(entry) = UDP.get_ptr_mut(key) else { return Err(Lost::UdpMapFull) };
+    if let Some(mut news) = EVENTS.reserve_untyped::<UdpRecord>(0) {
+        news.write(UdpRecord { kind: KIND_UDP, _pad: [0; 7], time_ns: now, key: *key });
+        news.submit(u64::from(BPF_RB_NO_WAKEUP));
+    } else {
+        crate::lost::count(Err(Lost::RingFullUdp));
+    }
+    Ok(entry)
+}
+
+/// Who sends this datagram. Typed task pointers are not to be had in this kind of program on older kernels, so
+/// the fields are copied.
+#[inline(always)]
+fn sender(skb: *mut __sk_buff) -> Owner {
+    let task = unsafe { bpf_get_current_task() } as *const c_void;
+    let mut owner = Owner { cgroup_id: unsafe { bpf_skb_cgroup_id(skb) }, ..Owner::default() };
+    owner.pid = probe(task, Field::Tgid);
+    let leader: u64 = probe(task, Field::Leader);
+    owner.comm = probe(leader as *const c_void, Field::Comm);
+    owner
+}
+
+#[inline(always)]
+fn probe<T: Copy>(base: *const c_void, field: Field) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            kernel::address(base, field).cast(),
+        );
+        value.assume_init()
+    }
+}
