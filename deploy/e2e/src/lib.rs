@@ -17,7 +17,7 @@ mod weir;
 
 pub use net::Namespace;
 pub use peer::{Peer, TlsServer};
-pub use process::{Process, run, weir_binary};
+pub use process::{Process, beside_weir, run, weir_binary};
 pub use weir::{Store, Weir};
 
 use std::time::{Duration, Instant};

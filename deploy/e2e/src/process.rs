@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::PATIENCE;
 
-/// The `weir` under test: `$WEIR_BIN`, else the one that the same build put beside this test.
+/// The `weir` under test: `$WEIR_BIN`, else the one that the same build put above this test.
 ///
 /// # Panics
 /// When there is none: build it first (`cargo build --workspace`).
@@ -27,6 +27,16 @@ pub fn weir_binary() -> PathBuf {
     found.unwrap_or_else(|| {
         panic!("no weir above {}: run `cargo build --workspace` first, or set WEIR_BIN", test.display())
     })
+}
+
+/// Another binary of ours, from the same build as [`weir_binary`].
+///
+/// # Panics
+/// When there is none.
+pub fn beside_weir(name: &str) -> PathBuf {
+    let path = weir_binary().with_file_name(name);
+    assert!(path.is_file(), "no {}: run `cargo build --workspace` first", path.display());
+    path
 }
 
 /// Runs a program to its end and gives what it wrote to standard output.
