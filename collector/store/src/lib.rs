@@ -1,1 +1,41 @@
-//! weir-store.
+//! The store: rows are durable in a log and queryable in memory at once, then sealed into Parquet.
+//!
+//! | file           | subject                                                                       |
+//! |----------------|-------------------------------------------------------------------------------|
+//! | `config.rs`    | the folder and its limits                                                       |
+//! | `store.rs`     | open, append, snapshot, close                                                   |
+//! | `wal/`         | write-ahead log: group commit, replay                                           |
+//! | `commit.rs`    | the one thread that writes the log and makes batches visible                    |
+//! | `view.rs`      | what a snapshot is taken of: memory, files, batches seen                        |
+//! | `memtable.rs`  | one table's newest rows                                                         |
+//! | `seen.rs`      | which batches were stored, so that a resent one is stored once                   |
+//! | `seal.rs`      | memory → files: when, in which order, and what makes it atomic                  |
+//! | `segment/`     | sorted rows → one Parquet file an hour                                          |
+//! | `catalog/`     | which files a table has: commits and checkpoints                                |
+//! | `scan.rs`      | a consistent view for a reader, whose files outlive it                          |
+//! | `objects.rs`   | the object store, made durable                                                  |
+//! | `quarantine.rs`| damaged files are set aside and reported, the rest stays readable               |
+//!
+//! The folder: `LOCK`, `wal/`, `catalog/`, `tables/<table>/date=YYYY-MM-DD/hour=HH/*.parquet`, `quarantine/`; format
+//! in `collector/adr/0001-store-format.md`. **Invariant**: the only code that knows this layout; a row is in memory
+//! or in exactly one file of a snapshot. Not here: retention and compaction (files are only added), queries.
+
+mod catalog;
+mod commit;
+mod config;
+mod error;
+mod memtable;
+mod objects;
+mod quarantine;
+mod scan;
+mod seal;
+mod seen;
+mod segment;
+mod store;
+mod view;
+pub mod wal;
+
+pub use config::StoreConfig;
+pub use error::StoreError;
+pub use scan::{Segment, Snapshot};
+pub use store::{Opened, Part, Store, TableStats};

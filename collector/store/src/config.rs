@@ -1,0 +1,36 @@
+//! The store's folder and its limits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the store lies and when it seals.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The data folder; made when it is missing. One process at a time.
+    pub dir: PathBuf,
+    /// Rows of a table in memory that make it be sealed.
+    pub seal_rows: usize,
+    /// Bytes of a table in memory that make it be sealed.
+    pub seal_bytes: usize,
+    /// How long rows stay in memory at most. Shorter makes more and smaller files, longer a longer start.
+    pub seal_age: Duration,
+    /// Size at which a new log file is begun.
+    pub wal_segment_bytes: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            dir: PathBuf::from("weir-data"),
+            seal_rows: 262_144,
+            seal_bytes: 128 << 20,
+            seal_age: Duration::from_mins(10),
+            wal_segment_bytes: 64 << 20,
+        }
+    }
+}
+
+impl StoreConfig {
+    /// A table in memory may grow to this many times its sealing size before appends wait for sealing.
+    pub(crate) const SLACK: usize = 4;
+}

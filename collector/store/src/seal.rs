@@ -1,0 +1,167 @@
+//! Memory → files. What makes it atomic: rows are frozen (still visible), written as files that nobody names yet,
+//! then one catalog commit names them and says how far the log is sealed, and under one lock they leave memory as
+//! the files appear. A crash before the commit leaves files that the next start deletes, and rows in the log; one
+//! after it finds the log's rows before that place in files.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use object_store::path::Path;
+use tracing::{debug, warn};
+use weir_model::{Table, tables};
+
+use crate::StoreError;
+use crate::catalog::{Commit, FORMAT, FileEntry};
+use crate::memtable::Rows;
+use crate::scan::Segment;
+use crate::segment::{self, Encoded};
+use crate::store::Inner;
+use crate::view::index_of;
+use crate::wal::{self, Position};
+
+/// How often ages are looked at; also the pause after a sealing that failed.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Seals what is due for as long as the store lives.
+pub(crate) async fn run(store: Weak<Inner>) {
+    loop {
+        let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else { return };
+        let mut has_failed = false;
+        for table in tables::ALL {
+            if is_due(&inner, table)
+                && let Err(err) = seal(&inner, table).await
+            {
+                has_failed = true;
+                warn!(table = table.name, %err, "sealing failed; the rows stay in memory and in the log");
+            }
+        }
+        let grown = inner.grown.clone();
+        drop(inner);
+        if has_failed {
+            tokio::time::sleep(TICK).await;
+        } else {
+            // Woken by growth, or by the clock: whichever comes first.
+            let _ = tokio::time::timeout(TICK, grown.notified()).await;
+        }
+    }
+}
+
+fn is_due(inner: &Inner, table: &'static Table) -> bool {
+    let view = inner.view.read();
+    let active = view.of(table).memory.active();
+    let config = &inner.config;
+    active.rows >= config.seal_rows
+        || active.bytes >= config.seal_bytes
+        || active.oldest.is_some_and(|(_, since)| since.elapsed() >= config.seal_age)
+}
+
+/// Seals everything that `table` has in memory now.
+pub(crate) async fn seal(inner: &Arc<Inner>, table: &'static Table) -> Result<(), StoreError> {
+    let _one_at_a_time = inner.sealing[index_of(table)].lock().await;
+    let Some((rows, upto)) = freeze(inner, table) else { return Ok(()) };
+    // Spawned, so that a caller who goes away leaves nothing half done.
+    let task = tokio::spawn(seal_frozen(inner.clone(), table, rows, upto));
+    let outcome = task.await.unwrap_or_else(|err| Err(StoreError::Wal(format!("sealing panicked: {err}"))));
+    if outcome.is_err() {
+        inner.view.write().tables[index_of(table)].memory.thaw();
+    }
+    inner.sealed.notify_waiters();
+    outcome
+}
+
+/// Rows to seal, and the place in the log before which the table has no others.
+fn freeze(inner: &Inner, table: &'static Table) -> Option<(Rows, Position)> {
+    let mut view = inner.view.write();
+    let upto = view.applied;
+    let memory = &mut view.tables[index_of(table)].memory;
+    (memory.active().rows > 0).then(|| (memory.freeze(), upto))
+}
+
+async fn seal_frozen(
+    inner: Arc<Inner>,
+    table: &'static Table,
+    rows: Rows,
+    upto: Position,
+) -> Result<(), StoreError> {
+    let count = rows.rows;
+    let encoded = tokio::task::spawn_blocking(move || segment::files(table, &rows.batches));
+    let encoded = encoded.await.map_err(|err| StoreError::Wal(format!("encoding panicked: {err}")))??;
+    let mut files = Vec::with_capacity(encoded.len());
+    for (number, file) in encoded.into_iter().enumerate() {
+        files.push(put(&inner, table, upto, number, file).await?);
+    }
+    commit(&inner, table, files, upto).await?;
+    debug!(table = table.name, rows = count, "sealed");
+    trim(&inner);
+    Ok(())
+}
+
+async fn put(
+    inner: &Inner,
+    table: &'static Table,
+    upto: Position,
+    number: usize,
+    file: Encoded,
+) -> Result<FileEntry, StoreError> {
+    let Encoded { partition, bytes, rows, min_time, max_time } = file;
+    // The attempt makes the name new where an earlier one left its file behind.
+    let attempt = inner.next_attempt();
+    let name = format!("{}-{:08}-{:010}-{number}-{attempt}.parquet", inner.writer, upto.segment, upto.offset);
+    let path = format!("tables/{}/{partition}/{name}", table.name);
+    let size = bytes.len() as u64;
+    inner.objects.create(&Path::from(path.as_str()), bytes).await?;
+    Ok(FileEntry { table: table.name.to_owned(), path, size, rows, min_time, max_time })
+}
+
+/// Names the files, and lets the rows change sides.
+async fn commit(
+    inner: &Inner,
+    table: &'static Table,
+    files: Vec<FileEntry>,
+    upto: Position,
+) -> Result<(), StoreError> {
+    let mut catalog = inner.catalog.lock().await;
+    // Only what is visible, and so durable, is in `seen`.
+    let (seen, version) = inner.view.read().seen.changed_since(catalog.seen_version);
+    let commit = Commit {
+        format: FORMAT,
+        writer: inner.writer.clone(),
+        add: files.clone(),
+        remove: Vec::new(),
+        sealed: BTreeMap::from([(table.name.to_owned(), upto)]),
+        seen,
+    };
+    catalog.log.commit(commit).await?;
+    catalog.seen_version = version;
+    // Still under the catalog's lock, so that the view changes in the order of the commits.
+    let mut view = inner.view.write();
+    let table = &mut view.tables[index_of(table)];
+    table.memory.sealed();
+    Arc::make_mut(&mut table.segments).extend(files.iter().map(segment_of));
+    Ok(())
+}
+
+pub(crate) fn segment_of(file: &FileEntry) -> Segment {
+    Segment {
+        path: Path::from(file.path.as_str()),
+        size: file.size,
+        rows: file.rows,
+        min_time: file.min_time,
+        max_time: file.max_time,
+        file: Arc::default(),
+    }
+}
+
+/// Deletes the log files whose rows are all in files.
+pub(crate) fn trim(inner: &Inner) {
+    let first_needed = inner.view.read().first_needed_segment();
+    let dir = inner.wal_dir();
+    let Ok(segments) = wal::segments(&dir) else { return };
+    for segment in segments.into_iter().filter(|segment| *segment < first_needed) {
+        let path = wal::path_of(&dir, segment);
+        if let Err(err) = std::fs::remove_file(&path) {
+            warn!(path = %path.display(), %err, "a log file that is not needed any more stays");
+        }
+    }
+}

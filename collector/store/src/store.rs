@@ -1,0 +1,508 @@
+//! Open, append, snapshot, close.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, oneshot};
+use tracing::{info, warn};
+use weir_model::{BatchMeta, ModelError, Table, conform, tables};
+
+use crate::catalog::{Catalog, Commit, FORMAT, FileEntry};
+use crate::commit::{self, Append, Committer};
+use crate::memtable::size_of;
+use crate::objects::Objects;
+use crate::scan::{Fate, Snapshot};
+use crate::view::{TableView, View, Visible, index_of, index_of_name};
+use crate::wal::{self, Log, Position, Replayed, encode_ipc};
+use crate::{StoreConfig, StoreError, quarantine, seal};
+
+/// Rows from which encoding is handed to another thread.
+const INLINE_ROWS: usize = 64;
+
+/// The store. Cheap to clone; all clones are the same store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// One batch to store.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Which batch it is.
+    pub meta: BatchMeta,
+    /// Its rows, with the table's own schema.
+    pub batch: RecordBatch,
+    /// The same as an Arrow IPC stream, where it came as one; columns may be more or fewer.
+    pub ipc: Option<Bytes>,
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    /// Rows that were read back from the log into memory.
+    pub replayed_rows: u64,
+    /// What the log looked like.
+    pub log: Replayed,
+    /// Files that were set aside: path and what is wrong.
+    pub quarantined: Vec<(String, String)>,
+    /// Rows in those files, as the catalog counted them.
+    pub quarantined_rows: u64,
+}
+
+/// One table's size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableStats {
+    /// The table's name.
+    pub table: &'static str,
+    /// Rows in memory.
+    pub rows_memory: u64,
+    /// Bytes in memory.
+    pub bytes_memory: u64,
+    /// Rows in files.
+    pub rows_sealed: u64,
+    /// Files.
+    pub files: u64,
+    /// Bytes in files.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: StoreConfig,
+    pub(crate) objects: Objects,
+    pub(crate) view: Arc<RwLock<View>>,
+    pub(crate) catalog: tokio::sync::Mutex<CatalogState>,
+    /// One sealing a table at a time.
+    pub(crate) sealing: Vec<tokio::sync::Mutex<()>>,
+    /// After each group of appends.
+    pub(crate) grown: Arc<Notify>,
+    /// After each sealing, well or not.
+    pub(crate) sealed: Notify,
+    /// This folder's writer, in file names and in the catalog.
+    pub(crate) writer: String,
+    opened: Opened,
+    committer: Mutex<Option<Committer>>,
+    attempts: AtomicU64,
+    duplicates: AtomicU64,
+    /// Held until the store is closed or dropped.
+    lock: Mutex<Option<File>>,
+}
+
+/// The catalog, and which version of the view's `seen` it holds.
+#[derive(Debug)]
+pub(crate) struct CatalogState {
+    pub(crate) log: Catalog,
+    pub(crate) seen_version: u64,
+}
+
+impl Inner {
+    pub(crate) fn wal_dir(&self) -> PathBuf {
+        self.config.dir.join("wal")
+    }
+
+    pub(crate) fn next_attempt(&self) -> u64 {
+        self.attempts.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the folder may belong to somebody else by now.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock.lock().is_none()
+    }
+
+    fn is_full(&self, parts: &[(Visible, Bytes)]) -> bool {
+        let view = self.view.read();
+        let most_rows = self.config.seal_rows.saturating_mul(StoreConfig::SLACK);
+        let most_bytes = self.config.seal_bytes.saturating_mul(StoreConfig::SLACK);
+        parts.iter().any(|(part, _)| {
+            let memory = &view.tables[part.table].memory;
+            memory.rows() >= most_rows || memory.bytes() >= most_bytes
+        })
+    }
+}
+
+impl Store {
+    /// Opens the folder, or makes it: reads the catalog, then what the log has beyond it.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it; [`StoreError::Format`], [`StoreError::Catalog`] where
+    /// it can't be understood.
+    pub async fn open(config: StoreConfig) -> Result<Store, StoreError> {
+        let dir = config.dir.clone();
+        for folder in ["", "wal", "catalog", "tables"] {
+            let folder = dir.join(folder);
+            fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+        }
+        let dir = fs::canonicalize(&dir).map_err(StoreError::io(&dir))?;
+        let config = StoreConfig { dir: dir.clone(), ..config };
+        let lock = lock(&dir)?;
+        let objects = Objects::open(&dir)?;
+        let mut catalog = Catalog::load(objects.clone()).await?;
+        let writer = writer_id(&dir)?;
+        catalog.forget(commit::today());
+        delete_orphans(&dir, &catalog)?;
+        let mut opened = Opened::default();
+        set_damaged_aside(&dir, &writer, &mut catalog, &mut opened).await?;
+
+        let mut view = View::new();
+        view.seen = catalog.state().seen().clone();
+        // What the catalog knows need not be written again; what the log adds must.
+        let (_, seen_version) = view.seen.changed_since(u64::MAX);
+        for file in catalog.state().files() {
+            if let Some(table) = index_of_name(&file.table) {
+                Arc::make_mut(&mut view.tables[table].segments).push(seal::segment_of(file));
+            }
+        }
+        let sealed = catalog.state().sealed(&writer);
+        replay(&dir, &sealed, &mut view, &mut opened)?;
+        let log = Log::begin(&dir.join("wal"), opened.log.next_segment, config.wal_segment_bytes)
+            .map_err(StoreError::io(dir.join("wal")))?;
+        view.applied = log.end();
+
+        let view = Arc::new(RwLock::new(view));
+        let grown = Arc::new(Notify::new());
+        let committer =
+            commit::start(log, view.clone(), grown.clone()).map_err(StoreError::io("thread weir-wal"))?;
+        let inner = Arc::new(Inner {
+            config,
+            objects,
+            view,
+            catalog: tokio::sync::Mutex::new(CatalogState { log: catalog, seen_version }),
+            sealing: tables::ALL.iter().map(|_| tokio::sync::Mutex::default()).collect(),
+            grown,
+            sealed: Notify::new(),
+            writer,
+            opened,
+            committer: Mutex::new(Some(committer)),
+            attempts: AtomicU64::new(0),
+            duplicates: AtomicU64::new(0),
+            lock: Mutex::new(Some(lock)),
+        });
+        seal::trim(&inner);
+        tokio::spawn(seal::run(Arc::downgrade(&inner)));
+        Ok(Store { inner })
+    }
+
+    /// Stores all batches or none. Durable and queryable when it returns; a batch that was stored before is left
+    /// out. Waits while a table's memory is full.
+    ///
+    /// # Errors
+    /// [`StoreError::Batch`]: sending it again can't help. [`StoreError::Wal`]: it may.
+    pub async fn append(&self, batches: Vec<(BatchMeta, RecordBatch)>) -> Result<(), StoreError> {
+        let parts = batches.into_iter().map(|(meta, batch)| Part { meta, batch, ipc: None }).collect();
+        self.append_parts(parts).await.map(|_| ())
+    }
+
+    /// The same, for batches that came encoded; says how many had been stored before.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn append_parts(&self, parts: Vec<Part>) -> Result<usize, StoreError> {
+        let rows: usize =
+            parts.iter().filter(|part| part.ipc.is_none()).map(|part| part.batch.num_rows()).sum();
+        let parts = if rows <= INLINE_ROWS {
+            prepare(parts)?
+        } else {
+            let prepared = tokio::task::spawn_blocking(move || prepare(parts)).await;
+            prepared.expect("encoding does not panic")?
+        };
+        self.wait_for_room(&parts).await;
+        let queue = self.inner.committer.lock().as_ref().map(|committer| committer.queue.clone());
+        let (done, answer) = oneshot::channel();
+        let queue = queue.ok_or(StoreError::Closed)?;
+        queue.send(Append { parts, done }).await.map_err(|_| StoreError::Closed)?;
+        let stored = answer.await.map_err(|_| StoreError::Closed)??;
+        self.inner.duplicates.fetch_add(stored.duplicates as u64, Ordering::Relaxed);
+        Ok(stored.duplicates)
+    }
+
+    /// A consistent view: each row once, either in memory or in exactly one file.
+    pub fn snapshot(&self, table: &'static Table) -> Snapshot {
+        let view = self.inner.view.read();
+        let table = view.of(table);
+        Snapshot { memory: table.memory.batches(), segments: table.segments.clone() }
+    }
+
+    /// Where the snapshots' files are.
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        self.inner.objects.shared()
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &FsPath {
+        &self.inner.config.dir
+    }
+
+    /// What opening found.
+    pub fn opened(&self) -> &Opened {
+        &self.inner.opened
+    }
+
+    /// Batches since the start that had been stored before.
+    pub fn duplicates(&self) -> u64 {
+        self.inner.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// Each table's size.
+    pub fn stats(&self) -> Vec<TableStats> {
+        let view = self.inner.view.read();
+        let stats = tables::ALL.into_iter().map(|table| {
+            let TableView { memory, segments } = view.of(table);
+            TableStats {
+                table: table.name,
+                rows_memory: memory.rows() as u64,
+                bytes_memory: memory.bytes() as u64,
+                rows_sealed: segments.iter().map(|segment| segment.rows).sum(),
+                files: segments.len() as u64,
+                bytes: segments.iter().map(|segment| segment.size).sum(),
+            }
+        });
+        stats.collect()
+    }
+
+    /// Seals everything that is in memory now.
+    ///
+    /// # Errors
+    /// When files can't be written; the rows stay in memory and in the log.
+    pub async fn seal(&self) -> Result<(), StoreError> {
+        for table in tables::ALL {
+            seal::seal(&self.inner, table).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a file that turned out to be damaged out of its table. It moves to `quarantine/` once no snapshot
+    /// names it. False where the table has no such file (any more).
+    ///
+    /// # Errors
+    /// When the catalog can't be written; the file stays in its table.
+    pub async fn quarantine(&self, path: &Path, why: &str) -> Result<bool, StoreError> {
+        let inner = &self.inner;
+        let mut catalog = inner.catalog.lock().await;
+        if !catalog.log.state().has(path.as_ref()) {
+            return Ok(false);
+        }
+        catalog.log.commit(removal(&inner.writer, vec![path.to_string()])).await?;
+        let to = quarantine::place(&inner.config.dir, path.as_ref());
+        let mut view = inner.view.write();
+        for table in &mut view.tables {
+            let Some(segment) = table.segments.iter().find(|segment| &segment.path == path) else { continue };
+            warn!(%path, rows = segment.rows, why, to = %to.display(), "a damaged file is taken out of its table");
+            segment.file.decide(Fate { from: inner.objects.on_disk(path), to });
+            Arc::make_mut(&mut table.segments).retain(|segment| &segment.path != path);
+            break;
+        }
+        Ok(true)
+    }
+
+    /// Seals everything, stops the log, and lets the folder go. Appends through other clones fail from now on.
+    ///
+    /// # Errors
+    /// When sealing failed: the rows are in the log, and the next start has them.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let committer = self.inner.committer.lock().take();
+        if let Some(Committer { queue, thread }) = committer {
+            // The thread ends when the last append that is under way has let go of the queue.
+            drop(queue);
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                warn!("the log's thread panicked");
+            }
+        }
+        let sealed = self.seal().await;
+        self.inner.lock.lock().take();
+        sealed
+    }
+
+    async fn wait_for_room(&self, parts: &[(Visible, Bytes)]) {
+        loop {
+            let sealed = self.inner.sealed.notified();
+            if !self.inner.is_full(parts) {
+                return;
+            }
+            sealed.await;
+        }
+    }
+}
+
+/// Checks the batches, and encodes those that did not come encoded.
+fn prepare(parts: Vec<Part>) -> Result<Vec<(Visible, Bytes)>, StoreError> {
+    let prepared = parts.into_iter().map(|Part { meta, batch, ipc }| {
+        let fault = |source| StoreError::Batch { table: meta.table.clone(), source };
+        let table = tables::by_name(&meta.table)
+            .ok_or_else(|| fault(ModelError::UnknownTable(meta.table.clone())))?;
+        let batch = conform(&batch, table).map_err(fault)?;
+        let ipc = ipc.map_or_else(|| encode_ipc(&batch), Ok)?;
+        let bytes = size_of(&batch);
+        Ok((Visible { meta, table: index_of(table), batch, bytes }, ipc))
+    });
+    prepared.collect()
+}
+
+fn lock(dir: &FsPath) -> Result<File, StoreError> {
+    let path = dir.join("LOCK");
+    let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = options.map_err(StoreError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => {
+            let note = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+            note.map_err(StoreError::io(&path))?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let known = file.rewind().and_then(|()| (&mut file).take(32).read_to_string(&mut holder));
+            if known.is_err() || holder.is_empty() {
+                "unknown".clone_into(&mut holder);
+            }
+            Err(StoreError::Locked { dir: dir.to_owned(), holder })
+        }
+        Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
+    }
+}
+
+/// This folder's writer: 8 hex digits, made once.
+fn writer_id(dir: &FsPath) -> Result<String, StoreError> {
+    let path = dir.join("wal").join("writer");
+    let known = fs::read_to_string(&path).unwrap_or_default();
+    if known.len() == 8 && known.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(known);
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let seed = format!("{}-{}", now.as_nanos(), std::process::id());
+    let id = format!("{:08x}", crc32c::crc32c(seed.as_bytes()));
+    let written = fs::write(&path, &id).and_then(|()| File::open(&path)?.sync_all());
+    written.map_err(StoreError::io(&path))?;
+    Ok(id)
+}
+
+/// Deletes what a crash left between writing a file and naming it.
+fn delete_orphans(dir: &FsPath, catalog: &Catalog) -> Result<(), StoreError> {
+    let mut folders = vec![dir.join("tables")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(StoreError::io(&folder))? {
+            let path = entry.map_err(StoreError::io(&folder))?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let relative = path.strip_prefix(dir).ok().and_then(FsPath::to_str);
+            if relative.is_some_and(|relative| catalog.state().has(relative)) {
+                continue;
+            }
+            info!(path = %path.display(), "deleting a file that no commit names; its rows are in the log");
+            fs::remove_file(&path).map_err(StoreError::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes files that are damaged at first sight out of their tables.
+async fn set_damaged_aside(
+    dir: &FsPath,
+    writer: &str,
+    catalog: &mut Catalog,
+    opened: &mut Opened,
+) -> Result<(), StoreError> {
+    let mut damaged: Vec<(FileEntry, String)> = Vec::new();
+    for file in catalog.state().files() {
+        let fault = quarantine::first_sight(&dir.join(&file.path), file.size);
+        damaged.extend(fault.map(|fault| (file.clone(), fault)));
+    }
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let paths: HashSet<String> = damaged.iter().map(|(file, _)| file.path.clone()).collect();
+    catalog.commit(removal(writer, paths.into_iter().collect())).await?;
+    for (file, fault) in damaged {
+        warn!(path = file.path, rows = file.rows, fault, "a damaged file is taken out of its table");
+        let from = dir.join(&file.path);
+        if from.exists() {
+            let to = quarantine::place(dir, &file.path);
+            quarantine::set_aside(&from, &to).map_err(StoreError::io(&from))?;
+        }
+        opened.quarantined_rows += file.rows;
+        opened.quarantined.push((file.path, fault));
+    }
+    Ok(())
+}
+
+fn removal(writer: &str, paths: Vec<String>) -> Commit {
+    Commit {
+        format: FORMAT,
+        writer: writer.to_owned(),
+        add: Vec::new(),
+        remove: paths,
+        sealed: BTreeMap::new(),
+        seen: Vec::new(),
+    }
+}
+
+/// Reads back what the log has beyond the catalog.
+fn replay(
+    dir: &FsPath,
+    sealed: &BTreeMap<String, Position>,
+    view: &mut View,
+    opened: &mut Opened,
+) -> Result<(), StoreError> {
+    let today = commit::today();
+    // Numbers are never used twice, also where all files were deleted.
+    let first = sealed.values().map(|position| position.segment + 1).max().unwrap_or(1);
+    let wal_dir = dir.join("wal");
+    let mut replayed_rows = 0;
+    let mut unreadable = 0_u64;
+    let log = wal::replay(&wal_dir, first, |position, payload| {
+        let Some(parts) = wal::decode_parts(&payload) else {
+            unreadable += 1;
+            return Ok(());
+        };
+        for part in parts {
+            let Some(table) = tables::by_name(&part.meta.table) else {
+                unreadable += 1;
+                continue;
+            };
+            if sealed.get(table.name).is_some_and(|upto| position < *upto) {
+                view.seen.insert(&part.meta, today);
+                continue;
+            }
+            match part.rows().map_err(StoreError::from).and_then(|rows| {
+                conform(&rows, table)
+                    .map_err(|source| StoreError::Batch { table: table.name.to_owned(), source })
+            }) {
+                Ok(batch) => {
+                    replayed_rows += batch.num_rows() as u64;
+                    let bytes = size_of(&batch);
+                    let visible = Visible { meta: part.meta, table: index_of(table), batch, bytes };
+                    view.apply(visible, position, today);
+                }
+                Err(err) => {
+                    warn!(table = table.name, %err, "a batch in the log can't be read");
+                    unreadable += 1;
+                }
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    });
+    let mut log = log.map_err(StoreError::io(&wal_dir))?;
+    log.damaged_records += unreadable;
+    for path in &log.damaged_files {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("log");
+        let to = quarantine::place(dir, &format!("wal/{name}"));
+        quarantine::keep_copy(path, &to).map_err(StoreError::io(path))?;
+        warn!(path = %path.display(), to = %to.display(), "the log is damaged; a copy is kept, whole records are read");
+    }
+    opened.replayed_rows = replayed_rows;
+    opened.log = log;
+    if replayed_rows > 0 {
+        info!(rows = replayed_rows, torn_bytes = opened.log.torn_bytes, "read the log back");
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! What a snapshot is taken of. One lock over memory, files and batches seen: whoever holds it sees them agree.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use weir_model::{BatchMeta, Table, tables};
+
+use crate::memtable::Memtable;
+use crate::scan::Segment;
+use crate::seen::Seen;
+use crate::wal::Position;
+
+/// One table, in memory and in files.
+#[derive(Debug, Default)]
+pub(crate) struct TableView {
+    pub(crate) memory: Memtable,
+    /// Shared with snapshots; replaced, never changed under them.
+    pub(crate) segments: Arc<Vec<Segment>>,
+}
+
+/// All tables at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) tables: Vec<TableView>,
+    pub(crate) seen: Seen,
+    /// The end of the last group that is visible: all that lies before is in memory or in a file.
+    pub(crate) applied: Position,
+}
+
+/// A batch that is durable and becomes visible.
+pub(crate) struct Visible {
+    pub(crate) meta: BatchMeta,
+    pub(crate) table: usize,
+    pub(crate) batch: RecordBatch,
+    pub(crate) bytes: usize,
+}
+
+impl View {
+    pub(crate) fn new() -> View {
+        let tables = tables::ALL.iter().map(|_| TableView::default()).collect();
+        View { tables, seen: Seen::default(), applied: Position::default() }
+    }
+
+    /// Makes one batch visible; `today` in days since the epoch.
+    pub(crate) fn apply(&mut self, visible: Visible, position: Position, today: i64) {
+        self.seen.insert(&visible.meta, today);
+        self.tables[visible.table].memory.push(visible.batch, visible.bytes, position, Instant::now());
+    }
+
+    /// Log files below this number hold nothing that is not in a file.
+    pub(crate) fn first_needed_segment(&self) -> u64 {
+        let oldest = self.tables.iter().filter_map(|table| table.memory.oldest()).min();
+        oldest.unwrap_or(self.applied).segment
+    }
+
+    pub(crate) fn of(&self, table: &'static Table) -> &TableView {
+        &self.tables[index_of(table)]
+    }
+}
+
+/// A table's place among all tables.
+pub(crate) fn index_of(table: &'static Table) -> usize {
+    index_of_name(table.name).expect("tables come from the model")
+}
+
+pub(crate) fn index_of_name(name: &str) -> Option<usize> {
+    tables::ALL.iter().position(|table| table.name == name)
+}
