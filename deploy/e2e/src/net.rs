@@ -25,10 +25,11 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// A command that will run `program` inside.
+    /// A command that will run `program` inside. Only the network is another one: `ip netns exec` would also hide
+    /// the cgroups, which a probe needs.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
         command
     }
 }

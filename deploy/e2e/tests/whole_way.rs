@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 use weir_e2e::{Process, Store, TlsServer, Weir, need_root, run, until};
 
 /// From the end of a connection to its row on the Flows page: what the README promises.
@@ -15,7 +16,7 @@ const VISITS: usize = 5;
 
 #[tokio::test]
 async fn a_tls_connection_is_on_the_flows_page_with_sni_and_ja4_within_two_seconds() -> anyhow::Result<()> {
-    let (weir, server) = observed().await?;
+    let (_alone, weir, server) = observed().await?;
     let mut times = Vec::new();
     for visit in 0..VISITS {
         let sni = format!("visit-{visit}.whole-way.example");
@@ -43,7 +44,7 @@ async fn a_tls_connection_is_on_the_flows_page_with_sni_and_ja4_within_two_secon
 
 #[tokio::test]
 async fn a_tls_connection_is_a_trace_with_its_handshake_as_a_child() -> anyhow::Result<()> {
-    let (weir, server) = observed().await?;
+    let (_alone, weir, server) = observed().await?;
     let sni = "trace.whole-way.example";
     server.visit(sni, &[])?;
     let connection = "select distinct connection_id from tls_handshakes where tls_sni";
@@ -84,7 +85,7 @@ async fn a_tls_connection_is_a_trace_with_its_handshake_as_a_child() -> anyhow::
 /// Two ways to the same row: what the probe saw and what tcpdump wrote must agree.
 #[tokio::test]
 async fn a_capture_of_a_connection_imports_to_the_facts_that_the_probe_saw() -> anyhow::Result<()> {
-    let (weir, server) = observed().await?;
+    let (_alone, weir, server) = observed().await?;
     let sni = "both-ways.whole-way.example";
     let capture = weir.store().path("visit.pcap");
     record(&weir, &server, &capture, sni).await?;
@@ -106,7 +107,7 @@ async fn a_capture_of_a_connection_imports_to_the_facts_that_the_probe_saw() -> 
 
 #[tokio::test]
 async fn sql_and_export_answer_on_the_command_line() -> anyhow::Result<()> {
-    let (weir, server) = observed().await?;
+    let (_alone, weir, server) = observed().await?;
     let sni = "tools.whole-way.example";
     server.visit(sni, &[])?;
     until("the flow with its JA4", || async { flow(&weir, sni, "client").await }).await?;
@@ -144,7 +145,7 @@ async fn sql_and_export_answer_on_the_command_line() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn rows_survive_kill_9_of_the_whole_process() -> anyhow::Result<()> {
-    let (mut weir, server) = observed().await?;
+    let (_alone, mut weir, server) = observed().await?;
     let sni = "killed.whole-way.example";
     server.visit(sni, &[])?;
     until("the flow with its JA4", || async { flow(&weir, sni, "client").await }).await?;
@@ -163,7 +164,7 @@ async fn rows_survive_kill_9_of_the_whole_process() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn without_the_probe_imports_and_otlp_still_work() -> anyhow::Result<()> {
-    let (observed, server) = observed().await?;
+    let (_alone, observed, server) = observed().await?;
     let capture = observed.store().path("visit.pcap");
     let sni = "no-probe.whole-way.example";
     record(&observed, &server, &capture, sni).await?;
@@ -204,14 +205,18 @@ async fn a_second_weir_on_the_same_store_is_refused_with_a_reason() -> anyhow::R
     Ok(())
 }
 
+/// One probe at a time: another test's would be measured as this one's slowness.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// A Weir whose probe runs, and a TLS server to talk to.
-async fn observed() -> anyhow::Result<(Weir, TlsServer)> {
+async fn observed() -> anyhow::Result<(MutexGuard<'static, ()>, Weir, TlsServer)> {
     need_root();
+    let alone = ALONE.lock().await;
     let weir = Weir::start(&[]).await?;
     if weir.ready("probe") != "running" {
         bail!("the probe is {}\n{}", weir.ready("probe"), weir.process.output());
     }
-    Ok((weir, TlsServer::start("whole-way.example").await?))
+    Ok((alone, weir, TlsServer::start("whole-way.example").await?))
 }
 
 /// The newest flow row of this server name from that end, once it carries the JA4.
