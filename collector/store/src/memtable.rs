@@ -10,7 +10,7 @@ use crate::wal::Position;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) batches: Vec<RecordBatch>,
-    pub(crate) rows: usize,
+    pub(crate) count: usize,
     pub(crate) bytes: usize,
     /// Where the log has the oldest of them, and when it came.
     pub(crate) oldest: Option<(Position, Instant)>,
@@ -18,7 +18,7 @@ pub(crate) struct Rows {
 
 impl Rows {
     fn push(&mut self, batch: RecordBatch, bytes: usize, position: Position, now: Instant) {
-        self.rows += batch.num_rows();
+        self.count += batch.num_rows();
         self.bytes += bytes;
         self.batches.push(batch);
         self.oldest.get_or_insert((position, now));
@@ -45,7 +45,7 @@ impl Memtable {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.sealing.rows + self.active.rows
+        self.sealing.count + self.active.count
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -81,7 +81,7 @@ impl Memtable {
     /// Sealing failed: they wait for the next time.
     pub(crate) fn thaw(&mut self) {
         let newer = std::mem::replace(&mut self.active, std::mem::take(&mut self.sealing));
-        self.active.rows += newer.rows;
+        self.active.count += newer.count;
         self.active.bytes += newer.bytes;
         self.active.oldest = self.active.oldest.or(newer.oldest);
         self.active.batches.extend(newer.batches);

@@ -51,7 +51,7 @@ fn is_due(inner: &Inner, table: &'static Table) -> bool {
     let view = inner.view.read();
     let active = view.of(table).memory.active();
     let config = &inner.config;
-    active.rows >= config.seal_rows
+    active.count >= config.seal_rows
         || active.bytes >= config.seal_bytes
         || active.oldest.is_some_and(|(_, since)| since.elapsed() >= config.seal_age)
 }
@@ -75,7 +75,7 @@ fn freeze(inner: &Inner, table: &'static Table) -> Option<(Rows, Position)> {
     let mut view = inner.view.write();
     let upto = view.applied;
     let memory = &mut view.tables[index_of(table)].memory;
-    (memory.active().rows > 0).then(|| (memory.freeze(), upto))
+    (memory.active().count > 0).then(|| (memory.freeze(), upto))
 }
 
 async fn seal_frozen(
@@ -84,7 +84,7 @@ async fn seal_frozen(
     rows: Rows,
     upto: Position,
 ) -> Result<(), StoreError> {
-    let count = rows.rows;
+    let count = rows.count;
     let encoded = tokio::task::spawn_blocking(move || segment::files(table, &rows.batches));
     let encoded = encoded.await.map_err(|err| StoreError::Wal(format!("encoding panicked: {err}")))??;
     let mut files = Vec::with_capacity(encoded.len());

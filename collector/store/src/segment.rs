@@ -24,7 +24,7 @@ pub(crate) use write::encode;
 #[derive(Debug)]
 pub(crate) struct Hour {
     pub(crate) days: i64,
-    pub(crate) hour: u8,
+    pub(crate) of_day: u8,
     pub(crate) rows: RecordBatch,
 }
 
@@ -44,10 +44,10 @@ pub(crate) fn files(table: &'static Table, batches: &[RecordBatch]) -> Result<Ve
     let hours = sort::by_hour(table, batches)?;
     hours
         .into_iter()
-        .map(|Hour { days, hour, rows }| {
+        .map(|Hour { days, of_day, rows }| {
             let times = rows.column(0).as_primitive::<TimestampNanosecondType>();
             let (min_time, max_time) = (min(times).unwrap_or_default(), max(times).unwrap_or_default());
-            let partition = format!("date={}/hour={hour:02}", time::date_text(days));
+            let partition = format!("date={}/hour={of_day:02}", time::date_text(days));
             let bytes = encode(table, &rows)?;
             Ok(Encoded { partition, bytes, rows: rows.num_rows() as u64, min_time, max_time })
         })

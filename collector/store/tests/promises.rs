@@ -16,7 +16,7 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 fn config(dir: &TempDir) -> StoreConfig {
     StoreConfig {
         dir: dir.path().join("data"),
-        seal_age: Duration::from_secs(3600),
+        seal_age: Duration::from_hours(1),
         wal_segment_bytes: 16 << 10,
         ..StoreConfig::default()
     }

@@ -16,10 +16,10 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 use weir_model::BatchMeta;
 
-use crate::ack::{Ack, Refusal, RefusalReason};
+use crate::ack::{Ack, Refusal};
 use crate::decode::{Limits, decode};
 
-/// Batches of one stream that are decoded or made durable at the same time; acknowledged in order all the same.
+/// Batches of one stream that are decoded and made durable at the same time, in any order; acknowledged in order.
 const IN_FLIGHT: usize = 8;
 
 /// Where batches go. It returns when the batch is durable, not before.
@@ -160,12 +160,9 @@ async fn take<S: Sink>(
     let Received { meta, messages } = received?;
     let sequence = meta.sequence;
     let for_decoder = meta.clone();
-    // Arrow may panic on a batch made to hurt; then it is that batch that ends, not the stream.
-    let decoded = tokio::task::spawn_blocking(move || decode(&for_decoder, &schema, &messages, &limits))
-        .await
-        .unwrap_or_else(|err| {
-            Err(Refusal::new(RefusalReason::Malformed, format!("arrow could not decode it: {err}")))
-        });
+    let decoded =
+        tokio::task::spawn_blocking(move || decode(&for_decoder, &schema, &messages, &limits)).await;
+    let decoded = decoded.map_err(|err| Status::internal(err.to_string()))?;
     let outcome = match decoded {
         Ok((batch, ipc)) => sink.ingest_encoded(meta, batch, ipc).await,
         Err(refusal) => {

@@ -147,13 +147,11 @@ impl Shipper {
         let batches: Vec<Encoded> = rows.chunks(MAX_BATCH_ROWS).map(encode_here).collect::<Result<_, _>>()?;
         let mut taken: Vec<OwnedSemaphorePermit> = Vec::with_capacity(batches.len());
         for batch in &batches {
-            match self.shared.room.clone().try_acquire_many_owned(self.share(batch)) {
-                Ok(permit) => taken.push(permit),
-                Err(_) => {
-                    self.shared.stats.lock().dropped_rows += rows.len() as u64;
-                    return Err(ShipError::Full { queue_bytes: self.shared.config.queue_bytes });
-                }
-            }
+            let Ok(permit) = self.shared.room.clone().try_acquire_many_owned(self.share(batch)) else {
+                self.shared.stats.lock().dropped_rows += rows.len() as u64;
+                return Err(ShipError::Full { queue_bytes: self.shared.config.queue_bytes });
+            };
+            taken.push(permit);
         }
         for (batch, permit) in batches.into_iter().zip(taken) {
             lane.push(batch, permit);

@@ -80,8 +80,8 @@ fn split(keys: &[Key], rows: &RecordBatch) -> Vec<Hour> {
     let mut hours = Vec::new();
     let mut start = 0;
     for run in keys.chunk_by(|left, right| hour_of(left) == hour_of(right)) {
-        let (days, hour) = hour_of(&run[0]);
-        hours.push(Hour { days, hour, rows: rows.slice(start, run.len()) });
+        let (days, of_day) = hour_of(&run[0]);
+        hours.push(Hour { days, of_day, rows: rows.slice(start, run.len()) });
         start += run.len();
     }
     hours
