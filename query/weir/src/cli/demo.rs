@@ -235,7 +235,10 @@ impl Demo {
             }
         }
         while let Ok((from, line)) = self.lines.try_recv() {
-            self.take(from, line)?;
+            // That the services ended is no failure any more.
+            if !matches!(line, Line::Failed { .. }) {
+                self.take(from, line)?;
+            }
         }
         let spans = self.relay.finish().await;
         let counts: Vec<String> = self.counts.iter().map(|(name, n)| format!("{n} {name}")).collect();

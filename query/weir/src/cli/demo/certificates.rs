@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Writes `<name>.pem` and `<name>.key` for each certificate, and `ca.pem`, into `dir`.
 pub(super) fn write(dir: &Path) -> anyhow::Result<()> {
@@ -31,6 +31,7 @@ pub(super) fn write(dir: &Path) -> anyhow::Result<()> {
     leaf(dir, "foreign", "intruder.example", client, &foreign.issuer, Valid::Now)
 }
 
+#[derive(Clone, Copy)]
 enum Valid {
     Now,
     LongAgo,

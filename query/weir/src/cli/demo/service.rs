@@ -200,7 +200,8 @@ async fn api(dir: &Path) -> anyhow::Result<()> {
     );
     let bad = [TLS12, TLS13].map(|versions| client_tls(dir, Some("foreign"), versions));
     let [bad12, bad13] = bad;
-    let foreign = Upstream::new("store.demo.internal", Role::Store.mostly_ipv4(TLS_PORT), vec![bad12?, bad13?]);
+    let foreign =
+        Upstream::new("store.demo.internal", Role::Store.mostly_ipv4(TLS_PORT), vec![bad12?, bad13?]);
     let metrics = UdpSocket::bind((Role::Api.ipv4(), 0)).await.context("open the metrics socket")?;
     metrics.connect((Role::Store.ipv4(), METRICS_PORT)).await?;
     let shared = Arc::new((good, foreign, metrics, AtomicU64::new(0)));
@@ -228,8 +229,11 @@ async fn api(dir: &Path) -> anyhow::Result<()> {
 }
 
 async fn front(dir: &Path) -> anyhow::Result<()> {
-    let good =
-        Upstream::new("api.demo.internal", Role::Api.mostly_ipv4(TLS_PORT), vec![client_tls(dir, None, TLS13)?]);
+    let good = Upstream::new(
+        "api.demo.internal",
+        Role::Api.mostly_ipv4(TLS_PORT),
+        vec![client_tls(dir, None, TLS13)?],
+    );
     // In TLS 1.2 the alert crosses the wire readable, in 1.3 encrypted: both are worth seeing.
     let expired = Upstream::new(
         "api.demo.internal",
@@ -241,7 +245,8 @@ async fn front(dir: &Path) -> anyhow::Result<()> {
         let shared = Arc::clone(&shared);
         async move {
             let (good, expired, asked) = &*shared;
-            if asked.fetch_add(1, Ordering::Relaxed) % 15 == 7 && expired.get("/health", call.context).await.is_err()
+            if asked.fetch_add(1, Ordering::Relaxed) % 15 == 7
+                && expired.get("/health", call.context).await.is_err()
             {
                 event("expired certificates refused");
             }
@@ -257,7 +262,8 @@ async fn front(dir: &Path) -> anyhow::Result<()> {
 }
 
 async fn client(rate: f64) -> anyhow::Result<()> {
-    let front = Arc::new(Upstream::new("front.demo.internal", Role::Front.mostly_ipv4(HTTP_PORT), Vec::new()));
+    let front =
+        Arc::new(Upstream::new("front.demo.internal", Role::Front.mostly_ipv4(HTTP_PORT), Vec::new()));
     let closed =
         Arc::new(Upstream::new("front.demo.internal", Role::Front.mostly_ipv4(CLOSED_PORT), Vec::new()));
     line(&Line::Ready);
