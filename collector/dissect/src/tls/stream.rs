@@ -86,6 +86,11 @@ impl Stream {
             State::Looking => {
                 if self.buffer.is_empty() {
                     self.begun_ns = time_ns;
+                    // The usual fate of a connection that isn't TLS: not even copied.
+                    if sniff(bytes) == Sniff::No {
+                        self.offset += bytes.len();
+                        return;
+                    }
                 } else if sniff(&[&self.buffer, bytes].concat()) == Sniff::No {
                     // What looked like a beginning was none; these bytes may be one.
                     self.consume(self.buffer.len());

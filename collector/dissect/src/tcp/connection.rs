@@ -1,0 +1,372 @@
+//! One connection: who is the client, where it is in its life, which interval is being counted.
+
+use std::net::IpAddr;
+
+use smol_str::SmolStr;
+use weir_model::ids;
+use weir_model::time::interval_start;
+
+use super::half::Half;
+use super::handshake::Watch;
+use super::{LINGER_NS, Options, Rows, rows};
+use crate::ip::{Packet, Tcp};
+use crate::tls::{Progress, Side};
+
+/// A connection or a UDP flow.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) udp: bool,
+    pub(super) client: (IpAddr, u16),
+    pub(super) server: (IpAddr, u16),
+    pub(super) halves: [Half; 2],
+    /// Its first packet.
+    pub(super) first_ns: i64,
+    last_ns: i64,
+    /// The client's SYN, or the first datagram.
+    pub(super) opened_ns: Option<i64>,
+    pub(super) established_ns: Option<i64>,
+    pub(super) first_byte_us: Option<i64>,
+    pub(super) resets: i64,
+    /// When it ended, and why.
+    pub(super) closed: Option<(i64, &'static str)>,
+    /// Start of the interval that is being counted.
+    pub(super) interval_ns: i64,
+    pub(super) opening_told: bool,
+    pub(super) closing_told: bool,
+    watch: Option<Box<Watch>>,
+    /// What the handshake told the flow.
+    pub(super) tls_version: Option<SmolStr>,
+    pub(super) tls_sni: Option<SmolStr>,
+    pub(super) encryption: &'static str,
+    id: Option<SmolStr>,
+}
+
+impl Connection {
+    pub(super) fn tcp(
+        time_ns: i64,
+        src: (IpAddr, u16),
+        dst: (IpAddr, u16),
+        header: Tcp,
+        payload: &[u8],
+        options: &Options,
+    ) -> Connection {
+        let client_sent = match (header.has(Tcp::SYN), header.has(Tcp::ACK)) {
+            (true, false) => true,
+            (true, true) => false,
+            _ => looks_like_client(src.1, dst.1, payload),
+        };
+        let (client, server) = if client_sent { (src, dst) } else { (dst, src) };
+        let mut connection = Connection::new(time_ns, false, client, server, options);
+        connection.watch = Some(Box::new(Watch::new()));
+        connection
+    }
+
+    pub(super) fn udp(time_ns: i64, src: (IpAddr, u16), dst: (IpAddr, u16), options: &Options) -> Connection {
+        // The first datagram is the client's, unless it comes from a well-known port: then we missed the question.
+        let answer = src.1 < 1024 && dst.1 >= 1024;
+        let (client, server) = if answer { (dst, src) } else { (src, dst) };
+        let mut connection = Connection::new(time_ns, true, client, server, options);
+        connection.opened_ns = Some(time_ns);
+        connection
+    }
+
+    fn new(
+        time_ns: i64,
+        udp: bool,
+        client: (IpAddr, u16),
+        server: (IpAddr, u16),
+        options: &Options,
+    ) -> Connection {
+        Connection {
+            udp,
+            client,
+            server,
+            halves: [Half::default(), Half::default()],
+            first_ns: time_ns,
+            last_ns: time_ns,
+            opened_ns: None,
+            established_ns: None,
+            first_byte_us: None,
+            resets: 0,
+            closed: None,
+            interval_ns: interval_start(time_ns, options.interval_ns),
+            opening_told: false,
+            closing_told: false,
+            watch: None,
+            tls_version: None,
+            tls_sni: None,
+            encryption: "unknown",
+            id: None,
+        }
+    }
+
+    pub(super) fn last_ns(&self) -> i64 {
+        self.last_ns
+    }
+
+    /// An order that doesn't depend on chance.
+    pub(super) fn order(&self) -> (i64, (IpAddr, u16), (IpAddr, u16)) {
+        (self.first_ns, self.client, self.server)
+    }
+
+    /// The connection's id: by the pair of initial sequence numbers, or by what else there is. Fixed by its first
+    /// use, so that all rows agree.
+    pub(super) fn id(&mut self, options: &Options) -> SmolStr {
+        if let Some(id) = &self.id {
+            return id.clone();
+        }
+        let id = match (self.halves[0].isn, self.halves[1].isn) {
+            (Some(client), Some(server)) => ids::tcp_connection_id(client, server),
+            _ => {
+                let protocol = if self.udp { "udp" } else { "tcp" };
+                ids::flow_id(&options.node, protocol, self.client, self.server, self.first_ns)
+            }
+        };
+        self.id.insert(id).clone()
+    }
+
+    /// Whether a segment opens another connection between the same two ports.
+    pub(super) fn is_succeeded_by(&self, header: Tcp, src: (IpAddr, u16)) -> bool {
+        if !header.has(Tcp::SYN) {
+            return false;
+        }
+        if header.has(Tcp::ACK) {
+            // A server's answer with other numbers than the ones we know; one without numbers is ours.
+            return src == self.server && self.halves[1].isn.is_some_and(|isn| isn != header.sequence);
+        }
+        src != self.client || self.halves[0].isn != Some(header.sequence)
+    }
+
+    pub(super) fn is_idle(&self, now_ns: i64, options: &Options) -> bool {
+        now_ns - self.last_ns > if self.udp { options.udp_idle_ns } else { options.tcp_idle_ns }
+    }
+
+    pub(super) fn datagram(
+        &mut self,
+        time_ns: i64,
+        src: (IpAddr, u16),
+        length: usize,
+        options: &Options,
+        rows: &mut Rows,
+    ) {
+        self.move_to(time_ns, options, rows);
+        let half = &mut self.halves[self.side(src).index()];
+        half.packets += 1;
+        half.bytes += length as i64;
+    }
+
+    pub(super) fn segment(
+        &mut self,
+        time_ns: i64,
+        src: (IpAddr, u16),
+        header: Tcp,
+        packet: &Packet<'_>,
+        options: &Options,
+        rows: &mut Rows,
+    ) {
+        self.move_to(time_ns, options, rows);
+        let side = self.side(src);
+        let length = packet.payload_length;
+        let (syn, fin, reset) = (header.has(Tcp::SYN), header.has(Tcp::FIN), header.has(Tcp::RST));
+        if syn {
+            self.opening(time_ns, side, header);
+        }
+        if reset {
+            // A reset's payload, if any, is a note to people, and its numbers are often made up.
+            self.halves[side.index()].packets += 1;
+            self.resets += 1;
+        } else {
+            self.halves[side.index()].sent(time_ns, header.sequence, length as u32, syn, fin);
+        }
+        if header.has(Tcp::ACK) && !reset {
+            self.halves[side.peer().index()].acknowledged(time_ns, header.acknowledged);
+            if side == Side::Client && !syn && self.halves[1].isn.is_some() && self.established_ns.is_none() {
+                self.established_ns = Some(time_ns);
+            }
+        }
+        if length > 0 && !reset {
+            if side == Side::Server && self.first_byte_us.is_none() {
+                self.first_byte_us = self.established_ns.map(|established| (time_ns - established) / 1000);
+            }
+            self.look(time_ns, side, header.sequence.wrapping_add(u32::from(syn)), packet, options, rows);
+        }
+        self.closing(time_ns, side, fin, reset, options, rows);
+    }
+
+    fn side(&self, src: (IpAddr, u16)) -> Side {
+        if src == self.client { Side::Client } else { Side::Server }
+    }
+
+    fn opening(&mut self, time_ns: i64, side: Side, header: Tcp) {
+        self.halves[side.index()].isn.get_or_insert(header.sequence);
+        if let Some(watch) = &mut self.watch {
+            watch.begins(side, header.sequence.wrapping_add(1));
+        }
+        match side {
+            Side::Client => {
+                self.opened_ns.get_or_insert(time_ns);
+            }
+            // The answer names the client's number too, for when its SYN was missed.
+            Side::Server if header.has(Tcp::ACK) => {
+                self.halves[0].isn.get_or_insert(header.acknowledged.wrapping_sub(1));
+            }
+            Side::Server => {}
+        }
+    }
+
+    fn closing(
+        &mut self,
+        time_ns: i64,
+        side: Side,
+        fin: bool,
+        reset: bool,
+        options: &Options,
+        rows: &mut Rows,
+    ) {
+        if self.closed.is_some() || !(fin || reset) {
+            return;
+        }
+        let refused =
+            self.halves[0].isn.is_some() && self.halves[1].isn.is_none() && self.established_ns.is_none();
+        let reason = match (reset, side) {
+            (true, Side::Server) if refused => "refused",
+            (true, Side::Client) => "reset_by_client",
+            (true, Side::Server) => "reset_by_server",
+            (false, _) if self.halves.iter().all(|half| half.finished) => "fin",
+            (false, _) => return self.first_fin(time_ns, side),
+        };
+        self.closed = Some((time_ns, reason));
+        self.handshake_over(Some(side), reset, time_ns, options, rows);
+    }
+
+    /// Half closed: a handshake that isn't over can't come to its end any more, and this end gave it up.
+    fn first_fin(&mut self, time_ns: i64, side: Side) {
+        if let Some(watch) = &mut self.watch {
+            watch.closed(Some(side), false, time_ns);
+        }
+    }
+
+    fn look(
+        &mut self,
+        time_ns: i64,
+        side: Side,
+        sequence: u32,
+        packet: &Packet<'_>,
+        options: &Options,
+        rows: &mut Rows,
+    ) {
+        let Some(watch) = &mut self.watch else { return };
+        let progress = watch.segment(side, time_ns, sequence, packet.payload, packet.payload_length);
+        if progress == Progress::NotTls && self.encryption == "unknown" && self.opened_ns.is_some() {
+            self.encryption = "plaintext";
+        }
+        if let Some(handshake) = watch.handshake() {
+            self.encryption = "tls";
+            if handshake.client_certificate {
+                self.encryption = "mtls";
+            }
+        }
+        if progress == Progress::Done {
+            self.give_handshake(options, rows);
+        }
+    }
+
+    fn handshake_over(
+        &mut self,
+        by: Option<Side>,
+        reset: bool,
+        time_ns: i64,
+        options: &Options,
+        rows: &mut Rows,
+    ) {
+        if let Some(watch) = &mut self.watch {
+            watch.closed(by, reset, time_ns);
+            self.give_handshake(options, rows);
+        }
+    }
+
+    fn give_handshake(&mut self, options: &Options, rows: &mut Rows) {
+        let Some(watch) = self.watch.take() else { return };
+        let Some(handshake) = watch.handshake() else { return };
+        self.tls_version.clone_from(&handshake.version);
+        self.tls_sni.clone_from(&handshake.sni);
+        let row = rows::handshake(self, handshake, options);
+        rows.handshakes.push(row);
+    }
+
+    /// Ends the interval that was being counted if `time_ns` lies in a later one.
+    fn move_to(&mut self, time_ns: i64, options: &Options, rows: &mut Rows) {
+        self.last_ns = self.last_ns.max(time_ns);
+        let interval = interval_start(time_ns, options.interval_ns);
+        if interval <= self.interval_ns || self.waits(time_ns) {
+            return;
+        }
+        self.give_row(self.interval_ns + options.interval_ns, options, rows);
+        self.interval_ns = interval;
+    }
+
+    /// Whether the row must wait though its interval is over: for the number that makes its id, or for stragglers.
+    fn waits(&self, now_ns: i64) -> bool {
+        let unanswered =
+            self.halves[0].isn.is_some() && self.halves[1].isn.is_none() && self.closed.is_none();
+        let lingers = !self.closing_told && self.closed.is_some_and(|(at, _)| now_ns - at <= LINGER_NS);
+        !self.udp && (unanswered && self.established_ns.is_none() && self.halves[1].packets == 0 || lingers)
+    }
+
+    /// At an interval's end. False: the connection may be forgotten.
+    pub(super) fn sweep(&mut self, now_ns: i64, options: &Options, rows: &mut Rows) -> bool {
+        let over = self.closed.is_some_and(|(at, _)| now_ns - at > LINGER_NS);
+        let unanswered_for_long = self.waits(now_ns) && self.is_unanswered_for_long(now_ns);
+        if self.is_idle(now_ns, options) || unanswered_for_long {
+            self.expire(now_ns, options, false, rows);
+            return false;
+        }
+        // UDP's row waits for the next datagram or the timeout: only then is it known whether it was the last.
+        if !self.udp && !self.waits(now_ns) && interval_start(now_ns, options.interval_ns) > self.interval_ns
+        {
+            self.give_row(self.interval_ns + options.interval_ns, options, rows);
+            self.interval_ns = interval_start(now_ns, options.interval_ns);
+        }
+        // Kept for a while after its last row, so that what comes very late isn't taken for a new connection.
+        !(over && self.closing_told && now_ns - self.last_ns > 6 * LINGER_NS)
+    }
+
+    /// Two minutes and a bit: as long as Linux keeps sending a SYN.
+    fn is_unanswered_for_long(&self, now_ns: i64) -> bool {
+        self.closed.is_none() && now_ns - self.last_ns > 130 * weir_model::time::SECOND_NS
+    }
+
+    /// Gives what is left, before the connection is forgotten; `open` where that is no proof of its end.
+    pub(super) fn expire(&mut self, now_ns: i64, options: &Options, open: bool, rows: &mut Rows) {
+        if self.closed.is_none() && (!open || self.is_idle(now_ns, options)) {
+            if self.udp {
+                self.closed = Some((self.last_ns, "idle"));
+            } else if self.waits(now_ns) {
+                self.closed = Some((self.last_ns, "timed_out"));
+            }
+        }
+        if self.watch.is_some() {
+            self.give_handshake(options, rows);
+        }
+        let end = (self.interval_ns + options.interval_ns).min(now_ns).max(self.last_ns);
+        self.give_row(end, options, rows);
+    }
+
+    fn give_row(&mut self, end_ns: i64, options: &Options, rows: &mut Rows) {
+        let moved = self.halves.iter().any(|half| half.packets > 0);
+        if moved || self.closed.is_some() && !self.closing_told {
+            let row = rows::flow(self, end_ns, options);
+            rows.flows.push(row);
+        }
+    }
+}
+
+/// Of a connection that was open before the capture: whether the sender of its first packet is the client. A hello
+/// says so; else the server is the end with the lower, better known port.
+fn looks_like_client(src_port: u16, dst_port: u16, payload: &[u8]) -> bool {
+    match payload {
+        [0x16, 3, _, _, _, 1, ..] => true,
+        [0x16, 3, _, _, _, 2, ..] => false,
+        _ => src_port >= dst_port,
+    }
+}

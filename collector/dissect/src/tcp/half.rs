@@ -1,0 +1,134 @@
+//! One direction of a TCP connection: which of its bytes are new, which were sent again, and how long the other
+//! end takes to acknowledge them.
+
+/// Holes that are remembered at once, in which segments may still arrive.
+const MAX_HOLES: usize = 16;
+/// A jump ahead that no window allows (RFC 7323 caps it at 1 GiB): sequence numbers that were rewritten, or a gap in the capture.
+const MAX_JUMP: u32 = 1 << 30;
+/// A segment that fills a hole later than this was sent again; earlier, the network swapped two.
+const REORDER_NS: i64 = 3_000_000;
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Half {
+    /// Its initial sequence number, where its SYN (or an answer to it) was seen.
+    pub(super) isn: Option<u32>,
+    /// The sequence number after the highest byte seen.
+    next: Option<u32>,
+    /// What is missing below `next`: from, to, and when the hole was first seen.
+    holes: Vec<(u32, u32, i64)>,
+    /// Whether its FIN was seen.
+    pub(super) finished: bool,
+    /// The byte whose acknowledgement is being timed, and when it was sent.
+    timed: Option<(u32, i64)>,
+    /// Smoothed time from here to the other end and back, ns.
+    pub(super) srtt_ns: Option<i64>,
+    /// The smallest such time, ns.
+    pub(super) min_rtt_ns: Option<i64>,
+    /// Of this interval.
+    pub(super) bytes: i64,
+    /// Of this interval.
+    pub(super) packets: i64,
+    /// Of this interval.
+    pub(super) retransmits: i64,
+}
+
+impl Half {
+    /// Counts a segment: `length` bytes of payload, plus one number each for SYN and FIN.
+    pub(super) fn sent(&mut self, time_ns: i64, sequence: u32, length: u32, syn: bool, fin: bool) {
+        self.packets += 1;
+        let span = length + u32::from(syn) + u32::from(fin);
+        if span == 0 {
+            // A keep-alive has nothing new either, and lies one below; both are no news.
+            self.next.get_or_insert(sequence);
+            return;
+        }
+        let end = sequence.wrapping_add(span);
+        let next = *self.next.get_or_insert(sequence);
+        let ahead = sequence.wrapping_sub(next);
+        if ahead == 0 || (ahead < MAX_JUMP && ahead > 0) {
+            if ahead > 0 {
+                if self.holes.len() == MAX_HOLES {
+                    self.holes.remove(0);
+                }
+                self.holes.push((next, sequence, time_ns));
+            }
+            self.bytes += i64::from(length);
+            self.next = Some(end);
+            self.time(end, time_ns);
+        } else if (1 << 31..=u32::MAX - MAX_JUMP).contains(&ahead) || (MAX_JUMP..1 << 31).contains(&ahead) {
+            // Not below and not ahead within any window: begin anew from here.
+            self.holes.clear();
+            self.bytes += i64::from(length);
+            self.next = Some(end);
+        } else {
+            self.sent_below(time_ns, sequence, end, next, length);
+        }
+        self.finished |= fin;
+    }
+
+    /// A segment that begins below what was seen already.
+    fn sent_below(&mut self, time_ns: i64, sequence: u32, end: u32, next: u32, length: u32) {
+        // A keep-alive's byte is the last one again, on purpose.
+        if length <= 1 && sequence == next.wrapping_sub(1) {
+            return;
+        }
+        let beyond = distance(next, end).max(0);
+        let mut fresh = beyond;
+        let mut reordered = false;
+        for (from, to, seen_ns) in &mut self.holes {
+            let filled = distance(later(*from, sequence), earlier(*to, end));
+            if filled > 0 {
+                fresh += filled;
+                reordered |= time_ns - *seen_ns < REORDER_NS;
+                // What is left of the hole is the larger piece; a segment hardly ever lands in its middle.
+                let (before, after) = (distance(*from, sequence), distance(end, *to));
+                if before >= after {
+                    *to = later(*from, sequence);
+                } else {
+                    *from = earlier(*to, end);
+                }
+            }
+        }
+        self.holes.retain(|(from, to, _)| distance(*from, *to) > 0);
+        self.bytes += i64::from(fresh.min(length as i32));
+        if beyond > 0 {
+            self.next = Some(end);
+        }
+        if !reordered {
+            self.retransmits += 1;
+            // Karn: which of the two is being acknowledged can't be known.
+            self.timed = None;
+        }
+    }
+
+    /// Begins to time the acknowledgement up to `end`, one at a time as RFC 6298 §3 has it.
+    fn time(&mut self, end: u32, time_ns: i64) {
+        self.timed.get_or_insert((end, time_ns));
+    }
+
+    /// The other end acknowledged everything below `acknowledged`.
+    pub(super) fn acknowledged(&mut self, time_ns: i64, acknowledged: u32) {
+        let Some((end, sent_ns)) = self.timed else { return };
+        if distance(end, acknowledged) < 0 {
+            return;
+        }
+        self.timed = None;
+        let sample = (time_ns - sent_ns).max(0);
+        self.srtt_ns = Some(self.srtt_ns.map_or(sample, |smooth| smooth - smooth / 8 + sample / 8));
+        self.min_rtt_ns = Some(self.min_rtt_ns.map_or(sample, |least| least.min(sample)));
+    }
+}
+
+/// How far `to` lies after `from`, in the arithmetic of sequence numbers.
+pub(super) fn distance(from: u32, to: u32) -> i32 {
+    to.wrapping_sub(from) as i32
+}
+
+fn later(left: u32, right: u32) -> u32 {
+    if distance(left, right) > 0 { right } else { left }
+}
+
+fn earlier(left: u32, right: u32) -> u32 {
+    if distance(left, right) > 0 { left } else { right }
+}
