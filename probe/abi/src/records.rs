@@ -224,7 +224,7 @@ pub struct UdpRecord {
     pub key: UdpKey,
 }
 
-/// [`Sweep::mode`]: connections never reported that are older than [`Sweep::opened_before_ns`].
+/// [`Sweep::mode`]: connections never reported.
 pub const SWEEP_EARLY: u32 = 0;
 /// [`Sweep::mode`]: all that moved since they were last reported.
 pub const SWEEP_MOVED: u32 = 1;
@@ -239,7 +239,7 @@ pub struct Sweep {
     pub mode: u32,
     /// Named: holes are not allowed.
     pub _pad: u32,
-    /// See [`SWEEP_EARLY`].
+    /// Connections never reported are left for later if they are younger than this.
     pub opened_before_ns: u64,
 }
 

@@ -1,1 +1,138 @@
-//! weir-probe.
+//! `weir-probe`, the node agent: connections out of the kernel, rows out to the collector.
+//!
+//! | file            | subject                                                                  |
+//! |-----------------|--------------------------------------------------------------------------|
+//! | `config.rs`     | what an operator can set                                                   |
+//! | `preflight.rs`  | what this machine lacks, in the words of `weir doctor`                     |
+//! | `btf.rs`        | where a field of a kernel struct lies                                      |
+//! | `load.rs`       | loading and attaching the kernel programs; their maps                      |
+//! | `watch.rs`      | the one working thread: poll, sweep, cut intervals                         |
+//! | `drain.rs`      | bytes out of the kernel → records                                          |
+//! | `flows.rs`      | records of TCP connections → rows                                          |
+//! | `udp.rs`        | UDP flows → rows                                                           |
+//! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
+//! | `identity.rs`, `ends.rs` | who an end is                                                     |
+//! | `health.rs`     | losses → rows                                                              |
+//! | `ship.rs`       | rows → collector                                                           |
+//! | `sys.rs`        | the only unsafe code                                                       |
+//!
+//! Nothing is pinned: dropping the programs' descriptors, or the process's end, detaches them. Payload beyond a
+//! handshake's clear part is neither copied nor kept.
+
+mod btf;
+mod clock;
+mod config;
+mod drain;
+mod ends;
+mod flows;
+mod handshakes;
+mod health;
+mod identity;
+mod load;
+mod preflight;
+mod reassemble;
+mod ship;
+mod sys;
+mod udp;
+mod watch;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use weir_wire::{Shipper, ShipperConfig};
+
+pub use btf::BtfError;
+pub use config::Config;
+pub use load::{LoadError, Sizes};
+pub use preflight::{Check, Missing, Preflight, preflight};
+
+/// Sets of rows on their way to the shipper.
+const SETS_UNDER_WAY: usize = 16;
+
+/// Why the probe doesn't run.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// This machine lacks something (root, BTF, cgroup v2): `weir up` goes on without the probe and says what.
+    #[error("this machine doesn't let the probe see: {0}")]
+    Missing(#[from] Missing),
+    /// The kernel refused the programs, or failed while they ran.
+    #[error("kernel programs")]
+    Kernel(#[from] LoadError),
+    /// The thread that watches could not be started, or ended without a word.
+    #[error("the probe's thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A probe whose programs are at work; nothing is shipped until [`Probe::run`].
+pub struct Probe {
+    config: Config,
+    watch: watch::Watch,
+    boot_id: String,
+}
+
+impl Probe {
+    /// Checks the machine, then loads and attaches the kernel programs (some 100 ms).
+    ///
+    /// # Errors
+    /// [`ProbeError::Missing`] if this machine lacks what they need, [`ProbeError::Kernel`] if the kernel refuses them.
+    pub async fn start(config: Config) -> Result<Probe, ProbeError> {
+        if let Some(missing) = preflight().missing() {
+            return Err(missing.into());
+        }
+        let sizes = Sizes { ring_bytes: config.ring_bytes, udp_flows: config.udp_flows };
+        let loading = tokio::task::spawn_blocking(move || {
+            let root = preflight::cgroup2_root().map_err(LoadError::from)?;
+            Ok::<_, LoadError>((load::Kernel::load(sizes)?, identity::Identities::new(root)))
+        });
+        let (kernel, identities) = loading.await.map_err(|error| ProbeError::Thread(error.into()))??;
+        let boot_id = weir_kit::host::boot_id();
+        let watch = watch::Watch::new(kernel, &config.node, &boot_id, config.interval, identities);
+        info!(node = %config.node, "kernel programs attached");
+        Ok(Probe { config, watch, boot_id })
+    }
+
+    /// Ships rows until `stop`; then ships what moved since the last interval, waits a little for the last
+    /// acknowledgements, and detaches.
+    ///
+    /// # Errors
+    /// [`ProbeError::Kernel`] if the kernel's side fails while it runs.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ProbeError> {
+        let shipper = Shipper::start(ShipperConfig {
+            endpoint: self.config.collector,
+            node: self.config.node,
+            boot_id: self.boot_id,
+            queue_bytes: self.config.queue_bytes,
+        });
+        let (send, receive) = mpsc::channel(SETS_UNDER_WAY);
+        let (stop_watching, stopped) = std::sync::mpsc::channel();
+        let (end, ended) = oneshot::channel();
+        let watch = self.watch;
+        std::thread::Builder::new()
+            .name("weir-probe".to_owned())
+            .spawn(move || {
+                let result = watch.run(&stopped, &send);
+                // Nobody listens only when the whole probe was dropped.
+                let _ = end.send(result);
+            })
+            .map_err(ProbeError::Thread)?;
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            // Fails when the thread ended by itself; its result says why.
+            let _ = stop_watching.send(());
+        });
+        // Ends when the thread does: it holds the only sender.
+        ship::ship(shipper, receive).await;
+        match ended.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(ProbeError::Thread(std::io::Error::other("it panicked"))),
+        }
+    }
+}
+
+/// [`Probe::start`] and [`Probe::run`].
+///
+/// # Errors
+/// Theirs.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ProbeError> {
+    Probe::start(config).await?.run(stop).await
+}

@@ -21,7 +21,11 @@ pub fn living(meta: *mut c_void, sk: *mut c_void, state: *mut ConnState) -> Resu
         return Ok(());
     }
     let Some(sweep) = SWEEP.get(0) else { return Ok(()) };
-    if sweep.mode == SWEEP_EARLY && (state.reported != 0 || state.conn.opened_ns > sweep.opened_before_ns) {
+    if state.reported == 0 {
+        if state.conn.opened_ns > sweep.opened_before_ns {
+            return Ok(());
+        }
+    } else if sweep.mode == SWEEP_EARLY {
         return Ok(());
     }
     let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();

@@ -1,0 +1,53 @@
+//! What an operator can set.
+
+use std::time::Duration;
+
+/// The probe's settings; each has a default that fits most nodes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    /// Collector to send to.
+    #[arg(long, env = "WEIR_PROBE_COLLECTOR", default_value = "http://127.0.0.1:8481")]
+    pub collector: String,
+    /// This node's name; the host's name (or `NODE_NAME`) if not given.
+    #[arg(long, env = "WEIR_PROBE_NODE", default_value_t = weir_kit::host::node_name())]
+    pub node: String,
+    /// Length of the intervals that flows are cut on, in seconds.
+    #[arg(long, env = "WEIR_PROBE_INTERVAL", default_value = "10", value_parser = seconds)]
+    pub interval: Duration,
+    /// Bytes of the ring buffer between kernel and probe; a power of two, at least 4096.
+    #[arg(long, env = "WEIR_PROBE_RING_BYTES", default_value_t = 8 << 20, value_parser = ring_bytes)]
+    pub ring_bytes: u32,
+    /// UDP flows that the kernel counts at once.
+    #[arg(long, env = "WEIR_PROBE_UDP_FLOWS", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    pub udp_flows: u32,
+    /// Bytes of encoded rows that wait for the collector's acknowledgement.
+    #[arg(long, env = "WEIR_PROBE_QUEUE_BYTES", default_value_t = 64 << 20)]
+    pub queue_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            collector: "http://127.0.0.1:8481".to_owned(),
+            node: weir_kit::host::node_name(),
+            interval: Duration::from_secs(10),
+            ring_bytes: 8 << 20,
+            udp_flows: 65_536,
+            queue_bytes: 64 << 20,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("an interval is 1 to 3600 seconds long".to_owned()),
+    }
+}
+
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(bytes) if bytes.is_power_of_two() && bytes >= 4096 => Ok(bytes),
+        _ => Err("a ring has a power of two of bytes, at least 4096 (try 8388608)".to_owned()),
+    }
+}

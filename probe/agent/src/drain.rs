@@ -1,0 +1,55 @@
+//! Bytes out of the kernel → records.
+
+use weir_abi::{ChunkHead, ConnRecord, KIND_CHUNK, KIND_CLOSED, KIND_LIVING, KIND_UDP, UdpRecord};
+
+use crate::sys;
+
+/// One record.
+#[derive(Debug)]
+pub(crate) enum Record<'a> {
+    /// A connection ended or lives.
+    Conn(ConnRecord),
+    /// Bytes of a handshake.
+    Chunk(ChunkHead, &'a [u8]),
+    /// A UDP flow began.
+    Udp(UdpRecord),
+}
+
+/// Reads one record; `None` if it is none that we know.
+pub(crate) fn record(bytes: &[u8]) -> Option<Record<'_>> {
+    match *bytes.first()? {
+        KIND_CLOSED | KIND_LIVING => Some(Record::Conn(sys::read(bytes)?)),
+        KIND_CHUNK => {
+            let head: ChunkHead = sys::read(bytes)?;
+            let start = size_of::<ChunkHead>();
+            Some(Record::Chunk(head, bytes.get(start..start + usize::from(head.len))?))
+        }
+        KIND_UDP => Some(Record::Udp(sys::read(bytes)?)),
+        _ => None,
+    }
+}
+
+/// The records of an iterator's output.
+pub(crate) fn living(bytes: &[u8]) -> impl Iterator<Item = ConnRecord> {
+    bytes.chunks_exact(size_of::<ConnRecord>()).filter_map(sys::read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_cut_is_none() {
+        let bytes = vec![KIND_CLOSED; size_of::<ConnRecord>()];
+        assert!(matches!(record(&bytes), Some(Record::Conn(_))));
+        assert!(record(&bytes[1..]).is_none());
+        assert!(record(&[]).is_none());
+        assert!(record(&[99; 300]).is_none());
+        let mut chunk = vec![0; size_of::<ChunkHead>() + 4];
+        chunk[0] = KIND_CHUNK;
+        chunk[2..4].copy_from_slice(&5_u16.to_ne_bytes());
+        assert!(record(&chunk).is_none(), "five bytes said, four there");
+        chunk[2..4].copy_from_slice(&4_u16.to_ne_bytes());
+        assert!(matches!(record(&chunk), Some(Record::Chunk(_, [0, 0, 0, 0]))));
+    }
+}

@@ -1,0 +1,242 @@
+//! Records of TCP connections → rows of `flows`.
+//!
+//! The kernel counts from a connection's beginning; a row says what is new since the connection's last row, so that
+//! the sum over its rows is its total. What was reported is remembered for connections that had a row while they
+//! were alive, until they end.
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+use weir_abi::{Conn, ConnRecord, FLAG_BACKFILLED, Heads, KIND_CLOSED, ROLE_CLIENT, ROLE_SERVER, Totals};
+use weir_model::time::interval_start;
+use weir_model::{FlowRow, ids};
+
+use crate::ends::{Ends, tcp_id};
+use crate::handshakes::{Context, Facts};
+
+/// TCP states that a connection may be closed from (`include/net/tcp_states.h`).
+const ESTABLISHED: u8 = 1;
+const FIN_WAIT1: u8 = 4;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+
+struct Reported {
+    totals: Totals,
+    opened_ns: i64,
+    end_ns: i64,
+}
+
+/// What was reported of the living.
+pub(crate) struct Flows {
+    interval_ns: i64,
+    reported: HashMap<u64, Reported>,
+}
+
+impl Flows {
+    /// Flows are cut on multiples of `interval_ns`.
+    pub(crate) fn new(interval_ns: i64) -> Flows {
+        Flows { interval_ns, reported: HashMap::new() }
+    }
+
+    /// How many connections are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.reported.len()
+    }
+
+    /// Forgets connections that are no longer there (their end was lost).
+    pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool) {
+        self.reported.retain(|cookie, _| is_alive(*cookie));
+    }
+
+    /// The row of a connection that ended, or that lives and moved. `cut_ns`: the end of the interval that is being
+    /// reported, if this record was taken at one.
+    pub(crate) fn row(
+        &mut self,
+        record: &ConnRecord,
+        cut_ns: Option<i64>,
+        facts: Option<&Facts>,
+        context: &mut Context<'_>,
+    ) -> Option<FlowRow> {
+        let conn = &record.conn;
+        let is_closed = record.kind == KIND_CLOSED;
+        let is_older = conn.flags & FLAG_BACKFILLED != 0;
+        let totals = whole(record);
+        let end_ns = cut_ns.unwrap_or_else(|| context.clock.utc(record.time_ns));
+        let before = self.reported.remove(&conn.cookie);
+        let first = before.is_none();
+        let before = before.unwrap_or_else(|| Reported {
+            // What an older connection did before us is not ours to count.
+            totals: if is_older { totals } else { Totals::default() },
+            opened_ns: context.clock.utc(opened(conn)),
+            end_ns: 0,
+        });
+        let news = difference(&totals, &before.totals);
+        let start_ns = if first {
+            before.opened_ns
+        } else {
+            before.end_ns.max(interval_start(end_ns - 1, self.interval_ns))
+        };
+        if !is_closed {
+            let kept =
+                Reported { totals: highest(&totals, &before.totals), opened_ns: before.opened_ns, end_ns };
+            self.reported.insert(conn.cookie, kept);
+            if !first && is_still(&news) {
+                return None;
+            }
+        }
+        let mut row = FlowRow { time: start_ns.min(end_ns), end_time: Some(end_ns), ..FlowRow::default() };
+        row.opened_time = (!is_older).then_some(before.opened_ns);
+        row.state = Some(SmolStr::new_static(match (first && !is_older, is_closed) {
+            (true, true) => "only",
+            (true, false) => "opened",
+            (false, true) => "closed",
+            (false, false) => "ongoing",
+        }));
+        let id = tcp_id(conn, context.node, before.opened_ns);
+        row.trace_id = Some(ids::trace_id(&id));
+        row.connection_id = Some(id);
+        row.protocol = Some(SmolStr::new_static("tcp"));
+        let holder = context.identities.holder(&conn.owner);
+        let ends = Ends::of(conn);
+        ends.fill_flow(&mut row, context.node, holder);
+        fill_counters(&mut row, &news, ends.client_is_ours);
+        fill_times(&mut row, record);
+        if is_closed {
+            let reason = close_reason(record);
+            row.resets = i64::from(reason.starts_with("reset"));
+            row.close_reason = Some(SmolStr::new_static(reason));
+        }
+        fill_encryption(&mut row, facts, &record.heads);
+        row.direction = Some(SmolStr::new_static("node"));
+        row.source = Some(SmolStr::new_static("probe"));
+        Some(row)
+    }
+}
+
+/// The counters, with the SYN and SYN-ACK that passed before the accepted socket was made.
+fn whole(record: &ConnRecord) -> Totals {
+    let mut totals = record.totals;
+    if record.conn.role == ROLE_SERVER && record.conn.flags & FLAG_BACKFILLED == 0 {
+        totals.segs_in += 1;
+        totals.segs_out += 1;
+    }
+    totals
+}
+
+/// When the client's SYN was sent or came.
+fn opened(conn: &Conn) -> u64 {
+    match (conn.role, conn.flags & FLAG_BACKFILLED) {
+        (ROLE_CLIENT, 0) => conn.syn_ns,
+        (_, 0) => conn.opened_ns.saturating_sub(u64::from(conn.connect_us) * 1000),
+        _ => conn.opened_ns,
+    }
+}
+
+/// Nobody locks a socket for us while it lives, so that a counter may once be read ahead of its final value.
+fn difference(now: &Totals, before: &Totals) -> Totals {
+    Totals {
+        sent_bytes: now.sent_bytes.saturating_sub(before.sent_bytes),
+        received_bytes: now.received_bytes.saturating_sub(before.received_bytes),
+        // The kernel's segment counters have 32 bits and wrap.
+        segs_out: now.segs_out.wrapping_sub(before.segs_out),
+        segs_in: now.segs_in.wrapping_sub(before.segs_in),
+        retransmits: now.retransmits.wrapping_sub(before.retransmits),
+        ..*now
+    }
+}
+
+fn is_still(news: &Totals) -> bool {
+    news.sent_bytes == 0 && news.received_bytes == 0 && news.segs_out == 0 && news.segs_in == 0
+}
+
+fn highest(now: &Totals, before: &Totals) -> Totals {
+    Totals {
+        sent_bytes: now.sent_bytes.max(before.sent_bytes),
+        received_bytes: now.received_bytes.max(before.received_bytes),
+        ..*now
+    }
+}
+
+fn fill_counters(row: &mut FlowRow, news: &Totals, client_is_ours: bool) {
+    let sent = (news.sent_bytes as i64, i64::from(news.segs_out));
+    let received = (news.received_bytes as i64, i64::from(news.segs_in));
+    let retransmits = Some(i64::from(news.retransmits));
+    if client_is_ours {
+        (row.client_bytes, row.client_packets) = sent;
+        (row.server_bytes, row.server_packets) = received;
+        row.client_retransmits = retransmits;
+    } else {
+        (row.server_bytes, row.server_packets) = sent;
+        (row.client_bytes, row.client_packets) = received;
+        row.server_retransmits = retransmits;
+    }
+    row.rtt_us = (news.rtt_us > 0).then_some(i64::from(news.rtt_us));
+    let has_minimum = news.rtt_us > 0 && news.rtt_min_us > 0 && news.rtt_min_us != u32::MAX;
+    row.rtt_min_us = has_minimum.then_some(i64::from(news.rtt_min_us));
+}
+
+fn fill_times(row: &mut FlowRow, record: &ConnRecord) {
+    let conn = &record.conn;
+    if conn.opened_ns == 0 || conn.flags & FLAG_BACKFILLED != 0 {
+        return;
+    }
+    row.connect_us = (conn.connect_us > 0).then_some(i64::from(conn.connect_us));
+    let first_byte_ns = record.heads.first_ns[1];
+    row.first_byte_us =
+        (first_byte_ns > 0).then(|| first_byte_ns.saturating_sub(conn.opened_ns) as i64 / 1000);
+}
+
+fn fill_encryption(row: &mut FlowRow, facts: Option<&Facts>, heads: &Heads) {
+    if let Some(facts) = facts {
+        row.encryption = Some(facts.encryption.clone());
+        row.tls_version.clone_from(&facts.version);
+        row.tls_sni.clone_from(&facts.sni);
+        row.server_name.clone_from(&facts.sni);
+    } else {
+        row.encryption = Some(SmolStr::new_static(if is_plaintext(heads) { "plaintext" } else { "unknown" }));
+    }
+}
+
+/// Whether the first bytes prove that what follows is in clear. They prove nothing where a server greets first
+/// (SMTP, IMAP, FTP, MySQL: they may turn to TLS), nor where the client asks to encrypt or does so in its own way.
+fn is_plaintext(heads: &Heads) -> bool {
+    const MAY_ENCRYPT: [&[u8]; 4] = [
+        b"\x16\x03",                   // TLS, of which no hello could be read
+        b"SSH-",                       // encrypts by itself
+        b"\0\0\0\x08\x04\xd2\x16\x2f", // PostgreSQL asks for TLS
+        b"\0\0\0\x08\x04\xd2\x16\x30", // PostgreSQL asks for GSSAPI encryption
+    ];
+    let [client_ns, server_ns] = heads.first_ns;
+    let client_spoke_first = client_ns > 0 && (server_ns == 0 || client_ns <= server_ns);
+    client_spoke_first && !MAY_ENCRYPT.iter().any(|beginning| heads.bytes[0].starts_with(beginning))
+}
+
+/// Why a connection ended, and by whom.
+pub(crate) fn close_reason(record: &ConnRecord) -> &'static str {
+    let client_is_ours = record.conn.role == ROLE_CLIENT;
+    let never_opened = record.conn.opened_ns == 0;
+    let reset = |by_us: bool| if by_us == client_is_ours { "reset_by_client" } else { "reset_by_server" };
+    match record.error as i32 {
+        libc::ECONNREFUSED if never_opened => "refused",
+        libc::EHOSTUNREACH | libc::ENETUNREACH => "unreachable",
+        libc::ETIMEDOUT => "timed_out",
+        // connect() was given up before anyone answered.
+        _ if never_opened => "timed_out",
+        libc::ECONNRESET | libc::EPIPE | libc::ECONNREFUSED => reset(false),
+        libc::ECONNABORTED => reset(true),
+        // Closed with data unread, or with SO_LINGER 0: no FIN was sent, or none that mattered.
+        _ if matches!(record.state, ESTABLISHED | CLOSE_WAIT) => reset(true),
+        _ if record.state == FIN_WAIT1 => reset(true),
+        _ => "fin",
+    }
+}
+
+/// Whether the other end closed first.
+pub(crate) fn closed_by_peer(record: &ConnRecord) -> bool {
+    match record.error {
+        0 => record.state == LAST_ACK,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! TLS handshakes: chunks of first bytes → rows, and what a flow's row says about its encryption.
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+use weir_abi::{ChunkHead, Conn, SIDE_CLIENT};
+use weir_dissect::tls::{Conversation, Progress, Side};
+use weir_model::TlsHandshakeRow;
+
+use crate::clock::Clock;
+use crate::ends::{Ends, tcp_id};
+use crate::identity::Identities;
+use crate::reassemble::Stream;
+
+/// Most connections whose handshake is remembered; more are counted as given up.
+const MAX_CONNECTIONS: usize = 131_072;
+
+/// What a flow's row says about its encryption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) encryption: SmolStr,
+    pub(crate) version: Option<SmolStr>,
+    pub(crate) sni: Option<SmolStr>,
+}
+
+/// How a connection ended, for a handshake that was not over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) by: Side,
+    pub(crate) reset: bool,
+    pub(crate) time_ns: i64,
+}
+
+#[derive(Default)]
+struct Talk {
+    /// While bytes are still wanted.
+    live: Option<Box<Live>>,
+    facts: Option<Facts>,
+}
+
+struct Live {
+    conn: Conn,
+    conversation: Conversation,
+    streams: [Stream; 2],
+}
+
+/// The handshakes of all open connections, by socket cookie.
+#[derive(Default)]
+pub(crate) struct Handshakes {
+    talks: HashMap<u64, Talk>,
+    /// Handshakes whose bytes had a hole when their connection ended, or that came when there were too many.
+    pub(crate) given_up: u64,
+}
+
+impl Handshakes {
+    /// Takes bytes; a row when the handshake is over.
+    pub(crate) fn bytes(
+        &mut self,
+        head: &ChunkHead,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<TlsHandshakeRow> {
+        if self.talks.len() >= MAX_CONNECTIONS && !self.talks.contains_key(&head.conn.cookie) {
+            self.given_up += 1;
+            return None;
+        }
+        let talk = self.talks.entry(head.conn.cookie).or_insert_with(|| Talk {
+            live: Some(Box::new(Live {
+                conn: head.conn,
+                conversation: Conversation::new(),
+                streams: <[Stream; 2]>::default(),
+            })),
+            facts: None,
+        });
+        let live = talk.live.as_mut()?;
+        let side = if head.side == SIDE_CLIENT { Side::Client } else { Side::Server };
+        let time_ns = context.clock.utc(head.time_ns);
+        let mut progress = Progress::NeedMore;
+        let conversation = &mut live.conversation;
+        live.streams[usize::from(head.side != SIDE_CLIENT)].push(head.offset, bytes, |bytes| {
+            progress = conversation.push(side, time_ns, bytes);
+        });
+        match progress {
+            Progress::NeedMore => {
+                talk.facts = facts(&live.conversation);
+                None
+            }
+            Progress::NotTls => {
+                talk.live = None;
+                None
+            }
+            Progress::Done => talk.finish(context),
+        }
+    }
+
+    /// What is known of a connection's encryption.
+    pub(crate) fn facts(&self, cookie: u64) -> Option<&Facts> {
+        self.talks.get(&cookie)?.facts.as_ref()
+    }
+
+    /// The connection is over: a row, if its handshake had begun and was not reported.
+    pub(crate) fn closed(
+        &mut self,
+        cookie: u64,
+        ending: Ending,
+        context: &mut Context<'_>,
+    ) -> Option<TlsHandshakeRow> {
+        let mut talk = self.talks.remove(&cookie)?;
+        let live = talk.live.as_mut()?;
+        if live.streams.iter().any(Stream::has_gap) {
+            self.given_up += 1;
+        }
+        live.conversation.closed(Some(ending.by), ending.reset, ending.time_ns);
+        talk.finish(context)
+    }
+
+    /// Forgets connections that are no longer there (their end was lost).
+    pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool) {
+        self.talks.retain(|cookie, _| is_alive(*cookie));
+    }
+}
+
+impl Talk {
+    fn finish(&mut self, context: &mut Context<'_>) -> Option<TlsHandshakeRow> {
+        let live = self.live.take()?;
+        self.facts = facts(&live.conversation);
+        let handshake = live.conversation.handshake()?;
+        let mut row = TlsHandshakeRow::default();
+        handshake.fill(&mut row);
+        let conn = &live.conn;
+        let holder = context.identities.holder(&conn.owner);
+        Ends::of(conn).fill_handshake(&mut row, context.node, holder);
+        row.connection_id = Some(tcp_id(conn, context.node, context.clock.utc(conn.opened_ns)));
+        row.protocol = Some(SmolStr::new_static("tcp"));
+        row.connect_us = (conn.connect_us > 0).then_some(i64::from(conn.connect_us));
+        row.source = Some(SmolStr::new_static("probe"));
+        Some(row)
+    }
+}
+
+/// What every row is made with.
+pub(crate) struct Context<'a> {
+    pub(crate) node: &'a SmolStr,
+    pub(crate) clock: Clock,
+    pub(crate) identities: &'a mut Identities,
+}
+
+fn facts(conversation: &Conversation) -> Option<Facts> {
+    let handshake = conversation.handshake()?;
+    Some(Facts {
+        encryption: handshake.encryption(),
+        version: handshake.version.clone(),
+        sni: handshake.sni.clone(),
+    })
+}

@@ -1,0 +1,102 @@
+//! Losses and gauges → rows of `probe_health`, so that no answer looks more complete than it is.
+
+use smol_str::SmolStr;
+use weir_abi::Lost;
+use weir_model::ProbeHealthRow;
+
+/// What the agent itself lost since it started; the kernel counts its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OwnLosses {
+    /// Rows that found no room while the collector was away or slow.
+    pub(crate) rows_dropped: u64,
+    /// Handshakes whose bytes never became whole.
+    pub(crate) handshakes_given_up: u64,
+    /// Records that could not be read.
+    pub(crate) records_unreadable: u64,
+}
+
+/// Turns counts since the start into counts since the last row.
+#[derive(Default)]
+pub(crate) struct Health {
+    kernel: [u64; Lost::COUNT],
+    own: OwnLosses,
+}
+
+impl Health {
+    /// Rows for this moment: one gauge, so that a silent probe can be told from an idle one, and one for each loss.
+    pub(crate) fn rows(
+        &mut self,
+        kernel: [u64; Lost::COUNT],
+        own: OwnLosses,
+        connections: usize,
+        mut template: ProbeHealthRow,
+    ) -> Vec<ProbeHealthRow> {
+        template.component = Some(SmolStr::new_static("probe"));
+        let mut rows = vec![ProbeHealthRow {
+            counter: Some(SmolStr::new_static("connections")),
+            value: connections as i64,
+            kind: Some(SmolStr::new_static("gauge")),
+            message: Some(SmolStr::new_static("connections and UDP flows that live on")),
+            ..template.clone()
+        }];
+        let mut lost = |counter, message, now: u64, before: u64| {
+            if now > before {
+                rows.push(ProbeHealthRow {
+                    counter: Some(SmolStr::new_static(counter)),
+                    value: (now - before) as i64,
+                    kind: Some(SmolStr::new_static("lost")),
+                    message: Some(SmolStr::new_static(message)),
+                    ..template.clone()
+                });
+            }
+        };
+        for (which, counter, message) in Lost::ALL {
+            lost(counter, message, kernel[which as usize], self.kernel[which as usize]);
+        }
+        lost(
+            "rows_dropped",
+            "rows missing: the collector was away or slow for longer than the queue holds",
+            own.rows_dropped,
+            self.own.rows_dropped,
+        );
+        lost(
+            "handshakes_given_up",
+            "handshakes missing or partial: some of their bytes were not seen",
+            own.handshakes_given_up,
+            self.own.handshakes_given_up,
+        );
+        lost(
+            "records_unreadable",
+            "records of another version: agent and kernel programs don't fit, restart the probe",
+            own.records_unreadable,
+            self.own.records_unreadable,
+        );
+        (self.kernel, self.own) = (kernel, own);
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_is_told_once() {
+        let mut health = Health::default();
+        let mut kernel = [0; Lost::COUNT];
+        kernel[Lost::UdpMapFull as usize] = 3;
+        let own = OwnLosses { rows_dropped: 2, ..OwnLosses::default() };
+        let told = |rows: Vec<ProbeHealthRow>| -> Vec<(String, i64)> {
+            rows.into_iter().map(|row| (row.counter.unwrap_or_default().to_string(), row.value)).collect()
+        };
+        let first = told(health.rows(kernel, own, 5, ProbeHealthRow::default()));
+        let expected = [("connections", 5), ("udp_map_full", 3), ("rows_dropped", 2)];
+        assert_eq!(first, expected.map(|(counter, value)| (counter.to_owned(), value)));
+        kernel[Lost::UdpMapFull as usize] = 4;
+        let second = told(health.rows(kernel, own, 0, ProbeHealthRow::default()));
+        assert_eq!(
+            second,
+            [("connections", 0), ("udp_map_full", 1)].map(|(counter, value)| (counter.to_owned(), value))
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! `weir-probe`, the node agent: connections out of the kernel, batches out to the collector.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use weir_kit::exit;
+
+/// Reports this node's connections to a Weir collector.
+#[derive(Parser)]
+#[command(name = "weir-probe", version = weir_kit::VERSION)]
+struct Cli {
+    #[command(flatten)]
+    probe: weir_probe::Config,
+    /// Say what this machine lets the probe see, and end.
+    #[arg(long)]
+    check: bool,
+    /// A level, or directives such as `info,weir_probe=debug`.
+    #[arg(long, env = "WEIR_LOG", default_value = "info")]
+    log: String,
+    /// How logs look.
+    #[arg(long, env = "WEIR_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: weir_kit::log::Format,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    weir_kit::log::init(&cli.log, cli.log_format);
+    match work(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::fail(exit::FAILED, &error),
+    }
+}
+
+fn work(cli: Cli) -> anyhow::Result<()> {
+    if cli.check {
+        return weir_probe::preflight().missing().map_or(Ok(()), |missing| Err(missing.into()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { Ok(weir_probe::run(cli.probe, weir_kit::stop::on_signal()?).await?) })
+}

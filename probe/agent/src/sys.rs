@@ -1,0 +1,128 @@
+//! The only unsafe code of the agent: bytes as ABI structs, and the calls to bpf(2) that aya has no name for.
+#![expect(unsafe_code, reason = "this module is where the agent keeps it")]
+
+use std::fs::File;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
+use weir_abi::{ChunkHead, ConnRecord, Sweep, UdpFlow, UdpKey, UdpRecord};
+
+/// Structs of the ABI that any bytes of their size are a value of.
+pub(crate) trait Plain: Copy {}
+impl Plain for ConnRecord {}
+impl Plain for ChunkHead {}
+impl Plain for UdpRecord {}
+
+/// Reads a struct off the beginning of `bytes`; `None` if they are too few.
+pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
+    let bytes = bytes.get(..size_of::<T>())?;
+    // SAFETY: the slice has the struct's size, every bit pattern is a value of it (`Plain`), and the read asks for
+    // no alignment.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// [`UdpKey`] as aya's maps want it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Key(pub(crate) UdpKey);
+// SAFETY: `repr(C)` of integers without holes (the ABI asserts its size).
+unsafe impl aya::Pod for Key {}
+
+/// [`UdpFlow`] as aya's maps want it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Flow(pub(crate) UdpFlow);
+// SAFETY: as above.
+unsafe impl aya::Pod for Flow {}
+
+/// [`Sweep`] as aya's maps want it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct SweepValue(pub(crate) Sweep);
+// SAFETY: as above.
+unsafe impl aya::Pod for SweepValue {}
+
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_ITER_CREATE: libc::c_long = 33;
+
+/// `union bpf_attr` as `BPF_LINK_CREATE` reads it.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    _pad: u32,
+}
+
+/// `union bpf_attr` as `BPF_ITER_CREATE` reads it.
+#[repr(C)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` as the map commands read it.
+#[repr(C)]
+struct MapElement {
+    map_fd: u32,
+    _pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Links an iterator program, over the values of `map` if it is one over a map.
+pub(crate) fn link_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    // union bpf_iter_link_info: its first member is the map's descriptor.
+    let info: u32 = map.map_or(0, |map| map.as_raw_fd() as u32);
+    let mut attr = LinkCreate {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: BPF_TRACE_ITER as u32,
+        ..LinkCreate::default()
+    };
+    if map.is_some() {
+        attr.iter_info = (&raw const info) as u64;
+        attr.iter_info_len = size_of::<u32>() as u32;
+    }
+    let fd = bpf(BPF_LINK_CREATE, &attr)?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens one run of a linked iterator; reading the file runs it.
+pub(crate) fn open_iterator(link: &OwnedFd) -> io::Result<File> {
+    let fd = bpf(BPF_ITER_CREATE, &IterCreate { link_fd: link.as_raw_fd() as u32, flags: 0 })?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Takes an entry out of a hash, so that no packet is counted between reading and removing it.
+pub(crate) fn take(map: BorrowedFd<'_>, key: &UdpKey) -> io::Result<Option<UdpFlow>> {
+    let mut value = MaybeUninit::<UdpFlow>::zeroed();
+    let attr = MapElement {
+        map_fd: map.as_raw_fd() as u32,
+        _pad: 0,
+        key: std::ptr::from_ref(key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    match bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr) {
+        // SAFETY: it was zeroed, and the kernel wrote the map's value, which has this type.
+        Ok(_) => Ok(Some(unsafe { value.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<i32> {
+    // SAFETY: `attr` is the command's own part of `union bpf_attr`, with its size; what it points to outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}

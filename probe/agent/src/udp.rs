@@ -1,0 +1,155 @@
+//! UDP flows: the kernel counts, we read: each flow once early, all that moved at each interval's end, and the idle
+//! ones a last time.
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+use weir_abi::{UdpFlow, UdpKey, UdpRecord};
+use weir_model::time::interval_start;
+use weir_model::{FlowRow, ids};
+
+use crate::ends::{Ends, address};
+use crate::handshakes::Context;
+
+/// Ports below this are given to services, the others to whoever asks.
+const FIRST_EPHEMERAL: u16 = 32_768;
+const FIRST_UNPRIVILEGED: u16 = 1_024;
+
+struct Reported {
+    flow: UdpFlow,
+    opened_ns: i64,
+    end_ns: i64,
+}
+
+/// What was reported of each flow.
+pub(crate) struct UdpFlows {
+    interval_ns: i64,
+    reported: HashMap<UdpKey, Reported>,
+    /// News that wait until a flow is old enough for its early row; oldest first.
+    early: std::collections::VecDeque<(u64, UdpKey)>,
+}
+
+impl UdpFlows {
+    /// Flows are cut on multiples of `interval_ns`.
+    pub(crate) fn new(interval_ns: i64) -> UdpFlows {
+        UdpFlows { interval_ns, reported: HashMap::new(), early: std::collections::VecDeque::new() }
+    }
+
+    /// A flow began.
+    pub(crate) fn began(&mut self, record: &UdpRecord) {
+        self.early.push_back((record.time_ns, record.key));
+    }
+
+    /// The next flow that began before `before_ns` and had no row yet.
+    pub(crate) fn next_early(&mut self, before_ns: u64) -> Option<UdpKey> {
+        while self.early.front().is_some_and(|(began_ns, _)| *began_ns <= before_ns) {
+            let (_, key) = self.early.pop_front()?;
+            if !self.reported.contains_key(&key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Whether nothing passed since the flow's last row.
+    pub(crate) fn is_idle(&self, key: &UdpKey, flow: &UdpFlow) -> bool {
+        self.reported.get(key).is_some_and(|reported| packets(&reported.flow) == packets(flow))
+    }
+
+    /// How many flows are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.reported.len()
+    }
+
+    /// A flow's row. `ends`: it was idle and is over.
+    pub(crate) fn row(
+        &mut self,
+        key: &UdpKey,
+        flow: &UdpFlow,
+        time_ns: i64,
+        is_over: bool,
+        context: &mut Context<'_>,
+    ) -> FlowRow {
+        let before = self.reported.remove(key);
+        let first = before.is_none();
+        let before = before.unwrap_or_else(|| Reported {
+            flow: UdpFlow::default(),
+            opened_ns: context.clock.utc(flow.first_ns),
+            end_ns: 0,
+        });
+        let end_ns = if is_over { context.clock.utc(flow.last_ns).max(before.end_ns) } else { time_ns };
+        let start_ns = if first {
+            before.opened_ns
+        } else {
+            before.end_ns.max(interval_start(end_ns - 1, self.interval_ns))
+        };
+        let mut row = FlowRow { time: start_ns.min(end_ns), end_time: Some(end_ns), ..FlowRow::default() };
+        row.opened_time = Some(before.opened_ns);
+        row.state = Some(SmolStr::new_static(match (first, is_over) {
+            (true, true) => "only",
+            (true, false) => "opened",
+            (false, true) => "closed",
+            (false, false) => "ongoing",
+        }));
+        row.close_reason = is_over.then(|| SmolStr::new_static("idle"));
+        let local = (address(key.local_ip), key.local_port);
+        let remote = (address(key.remote_ip), key.remote_port);
+        let ends = Ends::new(local, remote, client_is_ours(key, flow));
+        let id = ids::flow_id(context.node, "udp", ends.client, ends.server, before.opened_ns);
+        row.trace_id = Some(ids::trace_id(&id));
+        row.connection_id = Some(id);
+        row.protocol = Some(SmolStr::new_static("udp"));
+        let holder = context.identities.holder(&flow.owner);
+        ends.fill_flow(&mut row, context.node, holder);
+        let sent = (
+            flow.sent_bytes.saturating_sub(before.flow.sent_bytes) as i64,
+            flow.sent_packets.saturating_sub(before.flow.sent_packets) as i64,
+        );
+        let received = (
+            flow.received_bytes.saturating_sub(before.flow.received_bytes) as i64,
+            flow.received_packets.saturating_sub(before.flow.received_packets) as i64,
+        );
+        if ends.client_is_ours {
+            (row.client_bytes, row.client_packets) = sent;
+            (row.server_bytes, row.server_packets) = received;
+            let answered = flow.first_received_ns > 0;
+            row.first_byte_us =
+                answered.then(|| flow.first_received_ns.saturating_sub(flow.first_ns) as i64 / 1000);
+        } else {
+            (row.server_bytes, row.server_packets) = sent;
+            (row.client_bytes, row.client_packets) = received;
+        }
+        row.encryption = Some(SmolStr::new_static("unknown"));
+        row.direction = Some(SmolStr::new_static("node"));
+        row.source = Some(SmolStr::new_static("probe"));
+        if !is_over {
+            self.reported.insert(*key, Reported { flow: *flow, opened_ns: before.opened_ns, end_ns });
+        }
+        row
+    }
+}
+
+fn packets(flow: &UdpFlow) -> u64 {
+    flow.sent_packets + flow.received_packets
+}
+
+/// The client is who sent first; except where our first look was at an answer from a service's port.
+fn client_is_ours(key: &UdpKey, flow: &UdpFlow) -> bool {
+    let answers_us = key.remote_port < FIRST_UNPRIVILEGED && key.local_port >= FIRST_EPHEMERAL;
+    let answered_by_us = key.local_port < FIRST_UNPRIVILEGED && key.remote_port >= FIRST_EPHEMERAL;
+    if answers_us || answered_by_us { answers_us } else { flow.began_here != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_seen_first_doesn_t_swap_the_ends() {
+        let key = |local_port, remote_port| UdpKey { local_port, remote_port, ..UdpKey::default() };
+        let began = |here| UdpFlow { began_here: here, ..UdpFlow::default() };
+        assert!(client_is_ours(&key(45_000, 53), &began(0)), "a late answer from a DNS server");
+        assert!(!client_is_ours(&key(53, 45_000), &began(1)), "our DNS server's late answer");
+        assert!(client_is_ours(&key(9_000, 9_001), &began(1)));
+        assert!(!client_is_ours(&key(9_000, 9_001), &began(0)));
+    }
+}
