@@ -1,1 +1,27 @@
-//! weir-query.
+//! SQL over the store: memory and files as one table, read-only, within limits.
+//!
+//! | file              | subject                                                                       |
+//! |-------------------|-------------------------------------------------------------------------------|
+//! | `engine.rs`       | a question → an answer that streams                                             |
+//! | `provider.rs`     | a table over a snapshot: newest rows from memory, the rest from pruned files     |
+//! | `prune.rs`        | which files a time range can touch                                              |
+//! | `completeness.rs` | what was lost, shed or late in the time range of a question                      |
+//! | `error.rs`        | what was wrong, where in the SQL, and what to do                                |
+//! | `hint.rs`         | did you mean …                                                                  |
+//! | `functions.rs`    | `cidr_contains`, `ip_family`, `p50` … `p99`                                      |
+//!
+//! **Invariant**: nothing here writes; each table of a query is read from one snapshot, whose files stay until the
+//! answer is dropped.
+
+mod completeness;
+mod engine;
+mod error;
+mod functions;
+mod hint;
+mod provider;
+mod prune;
+
+pub use completeness::Completeness;
+pub use datafusion::execution::SendableRecordBatchStream;
+pub use engine::{Answer, Collected, Engine, Limits};
+pub use error::{Position, QueryError};

@@ -1,0 +1,183 @@
+//! What was wrong with a question, where in its text, and what to do.
+
+use std::time::Duration;
+
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use serde::Serialize;
+
+use crate::hint;
+
+/// A place in the SQL, both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Position {
+    /// Line.
+    pub line: u64,
+    /// Column, in characters.
+    pub column: u64,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct QueryError {
+    /// For programs: `sql.syntax`, `sql.unknown_column`, `sql.unknown_table`, `sql.unknown_function`, `sql.read_only`,
+    /// `sql.invalid`, `limit.memory`, `limit.time`, `internal`.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// Where, when that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl QueryError {
+    /// A refusal because the text would change something.
+    pub(crate) fn read_only() -> QueryError {
+        QueryError {
+            code: "sql.read_only",
+            message: "only questions are answered here: nothing can be created, changed or set".to_owned(),
+            position: None,
+            hint: Some("begin with SELECT, WITH, SHOW TABLES, DESCRIBE or EXPLAIN".to_owned()),
+        }
+    }
+
+    /// The question took longer than it may.
+    pub(crate) fn too_slow(limit: Duration) -> QueryError {
+        QueryError {
+            code: "limit.time",
+            message: format!("stopped after {} s", limit.as_secs()),
+            position: None,
+            hint: Some(
+                "narrow the time range (WHERE time > now() - INTERVAL '1 hour') or the columns".to_owned(),
+            ),
+        }
+    }
+
+    /// Whether the question was wrong, and not we.
+    pub fn is_askers(&self) -> bool {
+        self.code.starts_with("sql.") || self.code.starts_with("limit.")
+    }
+
+    /// DataFusion's error in our words; `text` is the SQL, for positions.
+    pub(crate) fn from_datafusion(error: &DataFusionError, text: &str) -> QueryError {
+        let position = error
+            .diagnostic()
+            .and_then(|diagnostic| diagnostic.span)
+            .map(|span| Position { line: span.start.line, column: span.start.column });
+        let mut found = describe(error.find_root(), text);
+        found.position = position.or(found.position).filter(|position| position.line > 0);
+        if found.position.is_none() {
+            found.position = found.word.as_deref().and_then(|word| position_of(word, text));
+        }
+        QueryError { code: found.code, message: found.message, position: found.position, hint: found.hint }
+    }
+}
+
+/// What an error says, before it is known where.
+struct Described {
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    position: Option<Position>,
+    /// The word in the SQL that it is about.
+    word: Option<String>,
+}
+
+impl Described {
+    fn new(code: &'static str, message: impl Into<String>) -> Described {
+        Described { code, message: message.into(), hint: None, position: None, word: None }
+    }
+}
+
+fn describe(error: &DataFusionError, text: &str) -> Described {
+    match error {
+        DataFusionError::SQL(parser, _) => {
+            let message = parser.to_string();
+            let (message, position) = split_position(message.trim_start_matches("sql parser error: "));
+            let hint = hint::for_syntax(text);
+            Described { hint, position, ..Described::new("sql.syntax", message) }
+        }
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => Described {
+                hint: hint::for_column(&field.name, valid_fields.iter().map(|field| field.name.as_str())),
+                word: Some(field.name.clone()),
+                ..Described::new(
+                    "sql.unknown_column",
+                    format!("no column {:?} in the tables of this query", field.name),
+                )
+            },
+            other => Described::new("sql.invalid", other.to_string()),
+        },
+        DataFusionError::ResourcesExhausted(message) => Described {
+            hint: Some("narrow the time range, group by fewer columns, or add a LIMIT".to_owned()),
+            ..Described::new("limit.memory", message.clone())
+        },
+        DataFusionError::Plan(message) => plan(message),
+        DataFusionError::NotImplemented(message) => Described::new("sql.invalid", message.clone()),
+        DataFusionError::ArrowError(arrow, _) => Described::new("sql.invalid", arrow.to_string()),
+        DataFusionError::Execution(message) => Described::new("sql.invalid", message.clone()),
+        other => Described::new("internal", other.strip_backtrace()),
+    }
+}
+
+fn plan(message: &str) -> Described {
+    // DataFusion has one kind for all planning errors; their words are stable enough to tell the common ones apart,
+    // and where they change the message itself still goes through.
+    if let Some(name) = between(message, "table '", "' not found") {
+        let name = name.rsplit('.').next().unwrap_or(name).to_owned();
+        return Described {
+            hint: hint::for_table(&name),
+            word: Some(name.clone()),
+            ..Described::new("sql.unknown_table", format!("no table {name:?}"))
+        };
+    }
+    if let Some(name) = between(message, "Invalid function '", "'") {
+        return Described {
+            hint: between(message, "Did you mean '", "'").map(|meant| format!("did you mean {meant}?")),
+            word: Some(name.to_owned()),
+            ..Described::new("sql.unknown_function", format!("no function {name:?}"))
+        };
+    }
+    Described::new("sql.invalid", message)
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let rest = &text[text.find(before)? + before.len()..];
+    Some(&rest[..rest.find(after)?])
+}
+
+/// Takes `… at Line: 1, Column: 8` off a message.
+fn split_position(message: &str) -> (String, Option<Position>) {
+    let Some(at) = message.rfind(" at Line: ") else { return (message.to_owned(), None) };
+    let mut numbers = message[at..]
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|part| !part.is_empty())
+        .map(str::parse::<u64>);
+    let position = match (numbers.next(), numbers.next()) {
+        (Some(Ok(line)), Some(Ok(column))) => Some(Position { line, column }),
+        _ => None,
+    };
+    (message[..at].to_owned(), position)
+}
+
+/// Where `word` stands alone in `text` for the first time.
+fn position_of(word: &str, text: &str) -> Option<Position> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    for (index, line) in text.lines().enumerate() {
+        for (at, _) in line.match_indices(word) {
+            let before = line[..at].chars().next_back();
+            let after = line[at + word.len()..].chars().next();
+            if !before.is_some_and(is_part) && !after.is_some_and(is_part) {
+                return Some(Position {
+                    line: index as u64 + 1,
+                    column: line[..at].chars().count() as u64 + 1,
+                });
+            }
+        }
+    }
+    None
+}
