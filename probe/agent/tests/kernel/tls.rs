@@ -1,0 +1,130 @@
+//! TLS by OpenSSL's own programs: what both ends' handshake rows say.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use weir_model::TlsHandshakeRow;
+
+use crate::bench::{Bench, Hosts};
+
+/// `openssl s_server` on the server's host.
+struct Server {
+    child: Child,
+    _files: tempfile::TempDir,
+    port: u16,
+}
+
+impl Server {
+    fn start(hosts: &Hosts) -> Server {
+        let files = tempfile::tempdir().unwrap();
+        let (key, certificate) = (files.path().join("key.pem"), files.path().join("cert.pem"));
+        let made = Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "2",
+            ])
+            .args(["-subj", "/CN=shop.weir.test", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .expect("openssl is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut child = hosts
+            .command(1, "openssl")
+            .args(["s_server", "-accept", "10.83.0.2:0", "-alpn", "h2,http/1.1", "-cert"])
+            .arg(&certificate)
+            .arg("-key")
+            .arg(&key)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It says `ACCEPT 10.83.0.2:PORT`.
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let at = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned))
+            .unwrap();
+        let port = at.rsplit(':').next().unwrap().trim().parse().unwrap();
+        Server { child, _files: files, port }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One handshake of `openssl s_client`, which then ends.
+fn handshake(hosts: &Hosts, port: u16, options: &[&str]) {
+    let output = hosts
+        .command(0, "openssl")
+        .args(["s_client", "-connect", &format!("10.83.0.2:{port}"), "-servername", "shop.weir.test"])
+        .args(["-alpn", "h2,http/1.1"])
+        .args(options)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Server certificate"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn both_ends_see(options: &[&str], check: impl Fn(&TlsHandshakeRow), version: &str) {
+    let hosts = Hosts::new();
+    let bench = Bench::start().await;
+    let server = Server::start(&hosts);
+    handshake(&hosts, server.port, options);
+    let rows =
+        bench.until("two handshakes", |bench| bench.handshakes(server.port), |rows| rows.len() >= 2).await;
+    assert_eq!(rows.len(), 2, "one an end: {rows:#?}");
+    for row in &rows {
+        assert_eq!(row.tls_sni.as_deref(), Some("shop.weir.test"), "{row:#?}");
+        assert_eq!(row.tls_version.as_deref(), Some(version), "{row:#?}");
+        assert_eq!(row.tls_established, Some(true), "{row:#?}");
+        assert_eq!(row.tls_alpn_offered, ["h2", "http/1.1"]);
+        assert!(row.tls_ja3.is_some() && row.tls_ja3s.is_some() && row.tls_cipher.is_some(), "{row:#?}");
+        assert!(row.hello_us.is_some() && row.handshake_us >= row.hello_us, "{row:#?}");
+        check(row);
+    }
+    assert_eq!(rows[0].tls_ja4, rows[1].tls_ja4, "both ends saw the same bytes");
+    let (client, accepted) = bench.both_ends(server.port).await;
+    for flow in [client.last().unwrap(), accepted.last().unwrap()] {
+        assert_eq!(flow.encryption.as_deref(), Some("tls"), "{flow:#?}");
+        assert_eq!(flow.tls_sni.as_deref(), Some("shop.weir.test"));
+        assert_eq!(flow.tls_version.as_deref(), Some(version));
+        assert!(rows.iter().all(|row| row.connection_id == flow.connection_id), "{flow:#?}");
+    }
+    assert_eq!(client[0].client_process.as_deref(), Some("openssl"));
+    assert_eq!(accepted[0].server_process.as_deref(), Some("openssl"));
+    assert_ne!(client[0].client_pid, accepted[0].server_pid, "two processes");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tls_1_3_handshake_is_seen_at_both_ends() {
+    let check = |row: &TlsHandshakeRow| {
+        assert!(row.tls_ja4.as_deref().unwrap().starts_with("t13d"), "{row:#?}");
+    };
+    both_ends_see(&["-tls1_3"], check, "1.3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tls_1_2_handshake_shows_its_certificate() {
+    let check = |row: &TlsHandshakeRow| {
+        assert!(row.tls_ja4.as_deref().unwrap().starts_with("t12d"), "{row:#?}");
+        assert!(row.server_certificate_sha256.is_some(), "{row:#?}");
+        assert_eq!(row.tls_alpn.as_deref(), Some("h2"), "{row:#?}");
+    };
+    both_ends_see(&["-tls1_2"], check, "1.2").await;
+}
