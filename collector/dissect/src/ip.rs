@@ -1,8 +1,10 @@
 //! A captured packet → its two ends, its transport header and its payload.
 //!
 //! Goes through link layers (Ethernet, Linux cooked, loopback, PPP, raw IP), VLAN and MPLS tags, IPv6 extension headers,
-//! and tunnels (VXLAN, GENEVE, GRE, IP in IP): the innermost packet is what counts, because that is what the two
+//! and tunnels (`tunnel.rs`: VXLAN, GENEVE, GRE, GTP-U, CAPWAP; IP in IP): the innermost packet is what counts, because that is what the two
 //! ends sent each other. Fragments are told by name, not put together. Never here: state between packets.
+
+mod tunnel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,6 +27,10 @@ pub mod link {
     pub const PPP_HDLC: u32 = 50;
     /// IP without a link layer.
     pub const RAW: u32 = 101;
+    /// 802.11, as it is in the air.
+    pub const IEEE802_11: u32 = 105;
+    /// 802.11 behind a radiotap header.
+    pub const RADIOTAP: u32 = 127;
     /// OpenBSD loopback: address family in network byte order.
     pub const LOOP: u32 = 108;
     /// Linux cooked capture (`any` device), version 1.
@@ -147,6 +153,8 @@ pub fn packet(link_type: u32, bytes: &[u8]) -> Result<Packet<'_>, Ignored> {
             }
         }
         link::PPP | link::PPP_HDLC => ppp(bytes.strip_prefix(&[0xff, 0x03]).unwrap_or(bytes), 0),
+        link::IEEE802_11 => wifi(bytes, 0),
+        link::RADIOTAP => wifi(from(bytes, usize::from(be16(bytes, 2)?.swap_bytes()))?, 0),
         other => Err(Ignored::LinkType(other)),
     }
 }
@@ -184,6 +192,15 @@ fn ppp(bytes: &[u8], depth: u8) -> Result<Packet<'_>, Ignored> {
         0x0021 | 0x0057 => ip(inner, depth),
         _ => Err(Ignored::NotIp),
     }
+}
+
+/// 802.11: only unencrypted data frames carry IP. Their header's length depends on flags that some captures hold in
+/// swapped order, so we look for what must follow it: LLC/SNAP of an Ethernet type.
+fn wifi(bytes: &[u8], depth: u8) -> Result<Packet<'_>, Ignored> {
+    const SNAP: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
+    let at = [24, 26, 28, 30, 32, 36].into_iter().find(|at| bytes.get(*at..*at + 6) == Some(&SNAP));
+    let at = at.ok_or(Ignored::NotIp)?;
+    ether_type(be16(bytes, at + 6)?, from(bytes, at + 8)?, depth)
 }
 
 fn ip(bytes: &[u8], depth: u8) -> Result<Packet<'_>, Ignored> {
@@ -280,7 +297,7 @@ fn transport(
         }
         17 => udp(src, dst, bytes, length, depth),
         4 | 41 => ip(bytes, depth + 1),
-        47 => gre(bytes, depth + 1),
+        47 => tunnel::gre(bytes, depth + 1),
         _ => Err(Ignored::OtherProtocol),
     }
 }
@@ -297,53 +314,13 @@ fn udp(src: IpAddr, dst: IpAddr, bytes: &[u8], length: usize, depth: u8) -> Resu
     let payload = &bytes[8..datagram.clamp(8, bytes.len())];
     let payload_length = datagram.saturating_sub(8);
     // What only looks like a tunnel is a datagram like any other.
-    let inner = match dst_port {
-        4789 | 8472 => vxlan(payload, depth + 1),
-        6081 => geneve(payload, depth + 1),
-        _ => None,
-    };
-    inner.unwrap_or(Ok(Packet {
+    tunnel::in_udp(src_port, dst_port, payload, depth + 1).unwrap_or(Ok(Packet {
         src,
         dst,
         transport: Transport::Udp { src_port, dst_port },
         payload,
         payload_length,
     }))
-}
-
-/// RFC 7348: the flag that says the network id is valid, and nothing else; then Ethernet.
-fn vxlan(bytes: &[u8], depth: u8) -> Option<Result<Packet<'_>, Ignored>> {
-    let header = bytes.first_chunk::<8>()?;
-    (header[0] == 0x08 && header[7] == 0).then(|| ethernet(&bytes[8..], depth))
-}
-
-/// RFC 8926: version 0, options in words of 4 bytes, then what `protocol type` says.
-fn geneve(bytes: &[u8], depth: u8) -> Option<Result<Packet<'_>, Ignored>> {
-    let header = bytes.first_chunk::<8>()?;
-    if header[0] >> 6 != 0 || header[7] != 0 {
-        return None;
-    }
-    let inner = bytes.get(8 + usize::from(header[0] & 0x3f) * 4..)?;
-    match u16::from_be_bytes([header[2], header[3]]) {
-        0x6558 => Some(ethernet(inner, depth)),
-        kind @ (0x0800 | 0x86dd) => Some(ether_type(kind, inner, depth)),
-        _ => None,
-    }
-}
-
-/// RFC 2784 and 2890: optional checksum, key and sequence number.
-fn gre(bytes: &[u8], depth: u8) -> Result<Packet<'_>, Ignored> {
-    let (flags, kind) = (be16(bytes, 0)?, be16(bytes, 2)?);
-    if flags & 0x0007 != 0 {
-        return Err(Ignored::OtherProtocol);
-    }
-    let options = [0x8000, 0x2000, 0x1000].iter().filter(|flag| flags & **flag != 0).count();
-    let inner = from(bytes, 4 + options * 4)?;
-    match kind {
-        0x6558 if depth <= MAX_DEPTH => ethernet(inner, depth),
-        0x0800 | 0x86dd => ip(inner, depth),
-        _ => Err(Ignored::OtherProtocol),
-    }
 }
 
 fn from(bytes: &[u8], at: usize) -> Result<&[u8], Ignored> {

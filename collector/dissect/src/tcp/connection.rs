@@ -29,6 +29,8 @@ pub(super) struct Connection {
     pub(super) resets: i64,
     /// When it ended, and why.
     pub(super) closed: Option<(i64, &'static str)>,
+    /// Who first said that it is through, and whether by a reset.
+    gave_up: Option<(Side, bool)>,
     /// Start of the interval that is being counted.
     pub(super) interval_ns: i64,
     pub(super) opening_told: bool,
@@ -89,6 +91,7 @@ impl Connection {
             first_byte_us: None,
             resets: 0,
             closed: None,
+            gave_up: None,
             interval_ns: interval_start(time_ns, options.interval_ns),
             opening_told: false,
             closing_told: false,
@@ -131,8 +134,9 @@ impl Connection {
             return false;
         }
         if header.has(Tcp::ACK) {
-            // A server's answer with other numbers than the ones we know; one without numbers is ours.
-            return src == self.server && self.halves[1].isn.is_some_and(|isn| isn != header.sequence);
+            // An answer to another SYN than ours, after the end; before it, it is a stray.
+            let ours = Some(header.acknowledged.wrapping_sub(1)) == self.halves[0].isn;
+            return self.closed.is_some() && !ours;
         }
         src != self.client || self.halves[0].isn != Some(header.sequence)
     }
@@ -171,10 +175,12 @@ impl Connection {
         if syn {
             self.opening(time_ns, side, header);
         }
-        if reset {
-            // A reset's payload, if any, is a note to people, and its numbers are often made up.
+        let stray = syn && self.halves[side.index()].isn != Some(header.sequence);
+        if reset || stray {
+            // A reset's payload, if any, is a note to people, and its numbers are often made up; those of a second,
+            // different answer to a SYN are of a connection that never came to be.
             self.halves[side.index()].packets += 1;
-            self.resets += 1;
+            self.resets += i64::from(reset);
         } else {
             self.halves[side.index()].sent(time_ns, header.sequence, length as u32, syn, fin);
         }
@@ -188,9 +194,11 @@ impl Connection {
             if side == Side::Server && self.first_byte_us.is_none() {
                 self.first_byte_us = self.established_ns.map(|established| (time_ns - established) / 1000);
             }
-            self.look(time_ns, side, header.sequence.wrapping_add(u32::from(syn)), packet, options, rows);
+            if !is_padding(header, packet.payload) {
+                self.look(time_ns, side, header.sequence.wrapping_add(u32::from(syn)), packet, options, rows);
+            }
         }
-        self.closing(time_ns, side, fin, reset, options, rows);
+        self.closing(time_ns, side, fin, reset);
     }
 
     fn side(&self, src: (IpAddr, u16)) -> Side {
@@ -198,7 +206,10 @@ impl Connection {
     }
 
     fn opening(&mut self, time_ns: i64, side: Side, header: Tcp) {
-        self.halves[side.index()].isn.get_or_insert(header.sequence);
+        let isn = *self.halves[side.index()].isn.get_or_insert(header.sequence);
+        if isn != header.sequence {
+            return;
+        }
         if let Some(watch) = &mut self.watch {
             watch.begins(side, header.sequence.wrapping_add(1));
         }
@@ -214,18 +225,11 @@ impl Connection {
         }
     }
 
-    fn closing(
-        &mut self,
-        time_ns: i64,
-        side: Side,
-        fin: bool,
-        reset: bool,
-        options: &Options,
-        rows: &mut Rows,
-    ) {
+    fn closing(&mut self, time_ns: i64, side: Side, fin: bool, reset: bool) {
         if self.closed.is_some() || !(fin || reset) {
             return;
         }
+        self.gave_up.get_or_insert((side, reset));
         let refused =
             self.halves[0].isn.is_some() && self.halves[1].isn.is_none() && self.established_ns.is_none();
         let reason = match (reset, side) {
@@ -233,17 +237,9 @@ impl Connection {
             (true, Side::Client) => "reset_by_client",
             (true, Side::Server) => "reset_by_server",
             (false, _) if self.halves.iter().all(|half| half.finished) => "fin",
-            (false, _) => return self.first_fin(time_ns, side),
+            (false, _) => return,
         };
         self.closed = Some((time_ns, reason));
-        self.handshake_over(Some(side), reset, time_ns, options, rows);
-    }
-
-    /// Half closed: a handshake that isn't over can't come to its end any more, and this end gave it up.
-    fn first_fin(&mut self, time_ns: i64, side: Side) {
-        if let Some(watch) = &mut self.watch {
-            watch.closed(Some(side), false, time_ns);
-        }
     }
 
     fn look(
@@ -271,16 +267,12 @@ impl Connection {
         }
     }
 
-    fn handshake_over(
-        &mut self,
-        by: Option<Side>,
-        reset: bool,
-        time_ns: i64,
-        options: &Options,
-        rows: &mut Rows,
-    ) {
-        if let Some(watch) = &mut self.watch {
-            watch.closed(by, reset, time_ns);
+    /// A connection that is over takes its handshake with it. Not before its last row: an answer may still be on its
+    /// way to an end that has already hung up.
+    fn handshake_over(&mut self, options: &Options, rows: &mut Rows) {
+        if let (Some(watch), Some((at, _))) = (&mut self.watch, self.closed) {
+            let (by, reset) = self.gave_up.map_or((None, false), |(side, reset)| (Some(side), reset));
+            watch.closed(by, reset, at);
             self.give_handshake(options, rows);
         }
     }
@@ -345,20 +337,25 @@ impl Connection {
                 self.closed = Some((self.last_ns, "timed_out"));
             }
         }
-        if self.watch.is_some() {
-            self.give_handshake(options, rows);
-        }
+        self.handshake_over(options, rows);
+        self.give_handshake(options, rows);
         let end = (self.interval_ns + options.interval_ns).min(now_ns).max(self.last_ns);
         self.give_row(end, options, rows);
     }
 
     fn give_row(&mut self, end_ns: i64, options: &Options, rows: &mut Rows) {
+        self.handshake_over(options, rows);
         let moved = self.halves.iter().any(|half| half.packets > 0);
         if moved || self.closed.is_some() && !self.closing_told {
             let row = rows::flow(self, end_ns, options);
             rows.flows.push(row);
         }
     }
+}
+
+/// Some network stacks count an Ethernet frame's padding as payload: up to 6 zeros on a bare acknowledgement.
+fn is_padding(header: Tcp, payload: &[u8]) -> bool {
+    header.flags & !Tcp::SYN == Tcp::ACK && payload.len() <= 6 && payload.iter().all(|byte| *byte == 0)
 }
 
 /// Of a connection that was open before the capture: whether the sender of its first packet is the client. A hello

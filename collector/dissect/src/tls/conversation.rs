@@ -117,6 +117,7 @@ impl Conversation {
         match event {
             Event::Message { kind: message::CLIENT_HELLO, body } => {
                 let hello = client_hello(&body)?;
+                self.malformed = self.malformed.or(hello.malformed);
                 self.client_said_hello(side, |handshake| handshake.offered(&hello, false));
             }
             Event::Sslv2Hello(content) => {
@@ -125,6 +126,7 @@ impl Conversation {
             }
             Event::Message { kind: message::SERVER_HELLO, body } => {
                 let hello = server_hello(&body)?;
+                self.malformed = self.malformed.or(hello.malformed);
                 let begun_ns = self.streams[side.index()].begun_ns;
                 let handshake = self.handshake.get_or_insert_default();
                 if handshake.client.is_none() {

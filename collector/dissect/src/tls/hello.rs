@@ -36,6 +36,8 @@ pub struct ClientHello<'a> {
     pub ciphers: Vec<u16>,
     /// Extensions by number, GREASE included.
     pub extensions: Vec<(u16, &'a [u8])>,
+    /// Where the extensions broke off: those before it are true all the same.
+    pub malformed: Option<Malformed>,
 }
 
 /// What the server chose.
@@ -51,6 +53,8 @@ pub struct ServerHello<'a> {
     pub retry: bool,
     /// Extensions by number.
     pub extensions: Vec<(u16, &'a [u8])>,
+    /// Where the extensions broke off: those before it are true all the same.
+    pub malformed: Option<Malformed>,
 }
 
 /// Reads a ClientHello (RFC 8446 §4.1.2) from a handshake message's body, without its 4-byte header.
@@ -60,11 +64,13 @@ pub struct ServerHello<'a> {
 pub fn client_hello(body: &[u8]) -> Result<ClientHello<'_>, Malformed> {
     let (_, hello) = tls_parser::parse_tls_handshake_client_hello(body)
         .map_err(|error| malformed(body, &error, "a ClientHello"))?;
+    let (extensions, malformed) = extensions(body, hello.ext);
     Ok(ClientHello {
         legacy_version: hello.version.0,
         session_id: hello.session_id.unwrap_or_default(),
         ciphers: hello.ciphers.iter().map(|cipher| cipher.0).collect(),
-        extensions: extensions(body, hello.ext)?,
+        extensions,
+        malformed,
     })
 }
 
@@ -78,17 +84,26 @@ pub fn server_hello(body: &[u8]) -> Result<ServerHello<'_>, Malformed> {
     if (0x7f00..=0x7f15).contains(&legacy_version) {
         let cipher = u16_at(body, 34).ok_or(Malformed { offset: 34, what: "a cipher suite" })?;
         let length = usize::from(u16_at(body, 36).unwrap_or(0));
-        let extensions = extensions(body, body.get(38..38 + length))?;
-        return Ok(ServerHello { legacy_version, session_id: &[], cipher, retry: false, extensions });
+        let (extensions, malformed) = extensions(body, body.get(38..38 + length));
+        return Ok(ServerHello {
+            legacy_version,
+            session_id: &[],
+            cipher,
+            retry: false,
+            extensions,
+            malformed,
+        });
     }
     let (_, hello) = tls_parser::parse_tls_handshake_server_hello(body)
         .map_err(|error| malformed(body, &error, "a ServerHello"))?;
+    let (extensions, malformed) = extensions(body, hello.ext);
     Ok(ServerHello {
         legacy_version,
         session_id: hello.session_id.unwrap_or_default(),
         cipher: hello.cipher.0,
         retry: hello.random == HELLO_RETRY,
-        extensions: extensions(body, hello.ext)?,
+        extensions,
+        malformed,
     })
 }
 
@@ -111,7 +126,7 @@ pub fn sslv2_client_hello(content: &[u8]) -> Result<ClientHello<'_>, Malformed> 
         .filter(|spec| spec[0] == 0)
         .map(|spec| u16::from_be_bytes([spec[1], spec[2]]))
         .collect();
-    Ok(ClientHello { legacy_version, session_id, ciphers, extensions: Vec::new() })
+    Ok(ClientHello { legacy_version, session_id, ciphers, extensions: Vec::new(), malformed: None })
 }
 
 impl<'a> ClientHello<'a> {
@@ -229,8 +244,8 @@ impl<'a> ServerHello<'a> {
     }
 }
 
-/// Extensions by number. `block` is part of `body`, so that errors can point.
-fn extensions<'a>(body: &'a [u8], block: Option<&'a [u8]>) -> Result<Vec<(u16, &'a [u8])>, Malformed> {
+/// Extensions by number, and where they break off. `block` is part of `body`, so that errors can point.
+fn extensions<'a>(body: &'a [u8], block: Option<&'a [u8]>) -> (Vec<(u16, &'a [u8])>, Option<Malformed>) {
     let mut rest = block.unwrap_or_default();
     let mut found = Vec::with_capacity(20);
     while !rest.is_empty() {
@@ -239,12 +254,12 @@ fn extensions<'a>(body: &'a [u8], block: Option<&'a [u8]>) -> Result<Vec<(u16, &
             Some((u16::from_be_bytes(*number), content, after))
         });
         let Some((number, content, after)) = entry else {
-            return Err(Malformed { offset: offset_in(body, rest), what: "an extension" });
+            return (found, Some(Malformed { offset: offset_in(body, rest), what: "an extension" }));
         };
         found.push((number, content));
         rest = after;
     }
-    Ok(found)
+    (found, None)
 }
 
 fn malformed<'a>(

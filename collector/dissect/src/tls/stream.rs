@@ -48,6 +48,9 @@ pub(super) struct Stream {
     message: Vec<u8>,
     /// Bytes still to come of a record that nobody reads.
     skip: usize,
+    /// Bytes still to come of a record that holds handshake messages: they are read as they come, so that a
+    /// ServerHello is known even if the capture lost the end of the record that it shares with a certificate.
+    handshake_left: usize,
     /// Where `buffer` begins in the direction's bytes.
     offset: usize,
     /// When the first byte of TLS came.
@@ -73,6 +76,7 @@ impl Stream {
             buffer: Vec::new(),
             message: Vec::new(),
             skip: 0,
+            handshake_left: 0,
             offset: 0,
             begun_ns: 0,
             encrypted: false,
@@ -161,6 +165,16 @@ impl Stream {
 
     /// Reads one record off the buffer.
     fn record(&mut self) -> Result<Record, Malformed> {
+        if self.handshake_left > 0 {
+            let here = self.handshake_left.min(self.buffer.len());
+            if here == 0 {
+                return Ok(Record::Incomplete);
+            }
+            self.message.extend_from_slice(&self.buffer[..here]);
+            self.handshake_left -= here;
+            self.consume(here);
+            return Ok(Record::Fragment);
+        }
         let Some((header, rest)) = self.buffer.split_first_chunk::<HEADER>() else {
             return Ok(Record::Incomplete);
         };
@@ -180,16 +194,17 @@ impl Stream {
             self.consume(here);
             return Ok(Record::Event(Event::ApplicationData { length }));
         }
+        if kind == 22 && !self.encrypted {
+            self.handshake_left = length;
+            self.consume(HEADER);
+            return Ok(Record::Fragment);
+        }
         let Some(content) = rest.get(..length) else { return Ok(Record::Incomplete) };
         let record = match (kind, self.encrypted) {
             (20, _) => Record::Event(Event::ChangeCipherSpec),
             (21, false) if length == 2 => Record::Event(Event::Alert { description: content[1] }),
             (21, _) => Record::Event(Event::EncryptedAlert),
-            (22, true) => Record::Event(Event::EncryptedHandshake),
-            (22, false) => {
-                self.message.extend_from_slice(content);
-                Record::Fragment
-            }
+            (22, _) => Record::Event(Event::EncryptedHandshake),
             _ => Record::Fragment,
         };
         self.consume(HEADER + length);

@@ -1,0 +1,283 @@
+//! Scores TLS over TCP against captures whose content independent tools agree on.
+//!
+//! `cargo run -p weir-collector --example conformance -- [FOLDER]` reads `FOLDER/manifest.json` (default
+//! `../shared/pcaps`), imports every capture that has known answers, and prints right / known per field and each
+//! miss with its cause. Exit 1 below 99 % of any field; an absent folder is no failure, since the captures are not
+//! part of this repository.
+//!
+//! Not counted as known: what another tool disputes (`disputed` in the manifest), and a version where the tool that
+//! names it saw no ServerHello, since it then tells a field of the ClientHello and nothing was negotiated. nDPI's JA4
+//! departs from FoxIO's specification in three characters, against its own other fields: no SNI is `d` with it and
+//! `i` in the specification, the last character of the ALPN is its second one, and the hash of an empty list is not
+//! zeros. Those are put right by nDPI's own fields before all of the fingerprint is compared, and counted.
+#![expect(clippy::print_stdout, reason = "a report is what this program is for")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{fs, io};
+
+use serde_json::Value;
+use weir_collector::receive::pcap;
+use weir_dissect::tcp::Options;
+use weir_dissect::tls::names;
+use weir_model::{FlowRow, SmolStr, TlsHandshakeRow};
+
+const FIELDS: [&str; 7] = ["sni", "version", "cipher", "alpn", "ja3", "ja3s", "ja4"];
+const WANTED: f64 = 0.99;
+
+/// Answers that the bytes themselves contradict, each looked up by hand: file, client's port, field, what is there.
+const CONTRADICTED: [(&str, u64, &str, &str); 4] = [
+    (
+        "smtp-starttls.pcap",
+        57406,
+        "sni",
+        "its only extension is session_ticket; the name is from SMTP's greeting",
+    ),
+    ("smtp-starttls.pcap", 57406, "ja4", "as above: there is no SNI for the `d`"),
+    ("ftp-start-tls.pcap", 62092, "version", "the ServerHello says 0x0301; 1.2 is what the client offered"),
+    (
+        "tls-non-ascii-alpn.pcapng",
+        50112,
+        "ja4",
+        "an ALPN that isn't alphanumeric is shown by hex digits in the specification; this tool wrote 9s",
+    ),
+];
+
+#[derive(Default)]
+struct Score {
+    right: usize,
+    known: usize,
+}
+
+fn main() -> ExitCode {
+    let folder = std::env::args().nth(1).map_or_else(|| PathBuf::from("../shared/pcaps"), PathBuf::from);
+    let manifest = match fs::read_to_string(folder.join("manifest.json")) {
+        Ok(text) => text,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            println!("conformance: no captures in {}, nothing to score", folder.display());
+            return ExitCode::SUCCESS;
+        }
+        Err(err) => {
+            println!("conformance: read {}/manifest.json: {err}", folder.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    match serde_json::from_str::<Value>(&manifest) {
+        Ok(manifest) => score(&folder, &manifest),
+        Err(err) => {
+            println!("conformance: {}/manifest.json: {err}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn score(folder: &Path, manifest: &Value) -> ExitCode {
+    let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
+    let mut misses = Vec::new();
+    let (mut captures, mut corrected) = (0, 0);
+    let mut contradicted = Vec::new();
+    for capture in list(manifest, "captures") {
+        let flows: Vec<&Value> = list(capture, "flows").filter(|flow| is_tls_over_tcp(flow)).collect();
+        let Some(file) = capture["file"].as_str().filter(|_| !flows.is_empty()) else { continue };
+        captures += 1;
+        let (rows, datagrams) = match import(&folder.join(file)) {
+            Ok(rows) => rows,
+            Err(err) => {
+                misses.push(format!("{file}: {err:#}"));
+                (Vec::new(), Vec::new())
+            }
+        };
+        for flow in flows {
+            // Zeek's flows don't name their transport: QUIC shows as UDP in the capture itself.
+            let ends = |row: &FlowRow| {
+                same_ends(flow, &row.client_ip, row.client_port, &row.server_ip, row.server_port)
+            };
+            if flow["transport"].is_null() && datagrams.iter().any(ends) {
+                continue;
+            }
+            let row = best(&rows, flow);
+            for field in FIELDS.into_iter().filter(|field| is_known(flow, field)) {
+                if let Some(evidence) = contradiction(file, flow, field) {
+                    contradicted.push(format!("{file} {field}: {}, but {evidence}", expected(flow, field)));
+                    continue;
+                }
+                let score = scores.entry(field).or_default();
+                score.known += 1;
+                let wanted = expected(flow, field);
+                corrected += usize::from(field == "ja4" && flow["ja4"] != *wanted);
+                let got = row.and_then(|row| answer(row, field));
+                if got.as_deref() == Some(wanted.as_str()) {
+                    score.right += 1;
+                } else {
+                    misses.push(miss(file, flow, field, &wanted, row, got));
+                }
+            }
+        }
+    }
+
+    println!("{captures} captures with known TLS over TCP\n");
+    println!("{:8} {:>6} {:>6} {:>8}", "field", "right", "known", "");
+    let mut good = true;
+    for field in FIELDS {
+        let Some(Score { right, known }) = scores.get(field) else { continue };
+        let ratio = *right as f64 / *known as f64;
+        good &= ratio >= WANTED;
+        println!("{field:8} {right:>6} {known:>6} {:>7.2}%", ratio * 100.0);
+    }
+    println!("\n{corrected} of nDPI's JA4 put right by its own fields (see the head of this program)");
+    println!("{} answers not counted, because the bytes contradict them", contradicted.len());
+    for answer in contradicted {
+        println!("  {answer}");
+    }
+    println!("{} misses", misses.len());
+    for miss in misses {
+        println!("  {miss}");
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The handshakes of a capture, and its UDP flows.
+fn import(path: &Path) -> Result<(Vec<TlsHandshakeRow>, Vec<FlowRow>), Box<dyn std::error::Error>> {
+    let (mut rows, mut datagrams) = (Vec::new(), Vec::new());
+    let on_rows = |flows: Vec<FlowRow>, handshakes: Vec<TlsHandshakeRow>| {
+        rows.extend(handshakes);
+        datagrams.extend(flows.into_iter().filter(|flow| flow.protocol.as_deref() == Some("udp")));
+        ControlFlow::Continue(())
+    };
+    pcap::import(fs::File::open(path)?, Options::default(), on_rows, |_| {})?;
+    Ok((rows, datagrams))
+}
+
+/// The manifest has QUIC and DTLS too.
+fn is_tls_over_tcp(flow: &Value) -> bool {
+    let datagram = flow["transport"] == "udp"
+        || flow["quic_version"].is_string()
+        || flow["version"].as_str().is_some_and(|version| version.starts_with("DTLS"))
+        || flow["ja4"].as_str().is_some_and(|ja4| !ja4.starts_with('t'));
+    !datagram
+}
+
+fn is_known(flow: &Value, field: &str) -> bool {
+    let negotiated = field != "version" || flow["cipher"].is_string() || flow["ja3s"].is_string();
+    flow[field].is_string() && negotiated && !list(flow, "disputed").any(|disputed| disputed == field)
+}
+
+fn contradiction(file: &str, flow: &Value, field: &str) -> Option<&'static str> {
+    let found = CONTRADICTED
+        .iter()
+        .find(|(name, port, of, _)| file.ends_with(name) && flow["sport"] == *port && *of == field)?;
+    Some(found.3)
+}
+
+/// The row of that flow that agrees best: ports are used again within a capture.
+fn best<'a>(rows: &'a [TlsHandshakeRow], flow: &Value) -> Option<&'a TlsHandshakeRow> {
+    let agreement = |row: &TlsHandshakeRow| {
+        FIELDS
+            .iter()
+            .filter(|field| answer(row, field).is_some_and(|got| got == expected(flow, field)))
+            .count()
+    };
+    rows.iter()
+        .filter(|row| same_ends(flow, &row.client_ip, row.client_port, &row.server_ip, row.server_port))
+        .max_by_key(|row| agreement(row))
+}
+
+/// Whether a row is about the flow's two ends, whichever of them is the client.
+fn same_ends(
+    flow: &Value,
+    client_ip: &Option<SmolStr>,
+    client_port: Option<u16>,
+    server_ip: &Option<SmolStr>,
+    server_port: Option<u16>,
+) -> bool {
+    let end = |address: &str, port: &str| {
+        let ip =
+            flow[address].as_str().and_then(|text| text.parse::<IpAddr>().ok()).map(|ip| ip.to_canonical());
+        Some((ip?, flow[port].as_u64()?))
+    };
+    // Written as each tool pleases: compared as addresses.
+    let ours = |ip: &Option<SmolStr>, port: Option<u16>| {
+        Some((ip.as_ref()?.parse::<IpAddr>().ok()?, u64::from(port?)))
+    };
+    let (src, dst) = (end("src", "sport"), end("dst", "dport"));
+    let (client, server) = (ours(client_ip, client_port), ours(server_ip, server_port));
+    src.is_some() && dst.is_some() && ((src, dst) == (client, server) || (src, dst) == (server, client))
+}
+
+fn expected(flow: &Value, field: &str) -> String {
+    let text = flow[field].as_str().unwrap_or_default();
+    match (field, text) {
+        ("version", "TLSv1.3" | "TLSv13") => "1.3".to_owned(),
+        ("version", "TLSv1.2" | "TLSv12") => "1.2".to_owned(),
+        ("version", "TLSv1.1" | "TLSv11") => "1.1".to_owned(),
+        ("version", "TLSv1" | "TLSv1.0" | "TLSv10") => "1.0".to_owned(),
+        ("version", "SSLv3") => "ssl3".to_owned(),
+        // Zeek's form of a number that it has no name for.
+        ("version", text) if text.starts_with("unknown-") => {
+            text[8..].parse().map_or_else(|_| text.to_owned(), |number| names::version(number).to_string())
+        }
+        ("ja4", text) if flow["truth"] == "ndpi" => put_right(text, flow),
+        _ => text.to_owned(),
+    }
+}
+
+/// nDPI's JA4 as the specification has it, by nDPI's own `sni` and `alpn_offered`.
+fn put_right(ja4: &str, flow: &Value) -> String {
+    let mut text = ja4.replace("e3b0c44298fc", "000000000000");
+    if flow["sni"].is_null() && text.get(3..4) == Some("d") {
+        text.replace_range(3..4, "i");
+    }
+    let ends = list(flow, "alpn_offered").next().and_then(Value::as_str).and_then(|name| {
+        let (first, last) = (name.chars().next()?, name.chars().last()?);
+        (first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric()).then(|| format!("{first}{last}"))
+    });
+    if let Some(ends) = ends
+        && text.len() > 10
+    {
+        text.replace_range(8..10, &ends);
+    }
+    text
+}
+
+fn answer(row: &TlsHandshakeRow, field: &str) -> Option<String> {
+    let value = match field {
+        "sni" => &row.tls_sni,
+        "version" => &row.tls_version,
+        "cipher" => &row.tls_cipher,
+        "alpn" => &row.tls_alpn,
+        "ja3" => &row.tls_ja3,
+        "ja3s" => &row.tls_ja3s,
+        _ => &row.tls_ja4,
+    };
+    value.as_ref().map(ToString::to_string)
+}
+
+fn miss(
+    file: &str,
+    flow: &Value,
+    field: &str,
+    wanted: &str,
+    row: Option<&TlsHandshakeRow>,
+    got: Option<String>,
+) -> String {
+    let cause = match (row, got) {
+        (None, _) => "no handshake row for this flow".to_owned(),
+        (Some(row), None) if row.tls_version.is_none() => "no ServerHello was read".to_owned(),
+        (Some(_), None) => "nothing read".to_owned(),
+        (Some(_), Some(got)) => format!("read {got}"),
+    };
+    let end = |address: &str, port: &str| format!("{}:{}", flow[address].as_str().unwrap_or("?"), flow[port]);
+    let truth = flow["truth"].as_str().unwrap_or("?");
+    format!(
+        "{file} {} > {} {field}: {truth} says {wanted}, {cause}",
+        end("src", "sport"),
+        end("dst", "dport")
+    )
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value[name].as_array().into_iter().flatten()
+}
