@@ -11,6 +11,7 @@
 //! address is an IPv4-mapped IPv6 one: one key, one code path. Times are nanoseconds of `CLOCK_BOOTTIME`.
 //! Never here: anything that only one side uses, and anything with `std`.
 #![no_std]
+#![expect(clippy::pub_underscore_fields, reason = "padding has a name and is written by both sides")]
 
 mod fields;
 mod lost;

@@ -32,6 +32,14 @@ impl Clock {
     }
 }
 
+#[cfg(test)]
+impl Clock {
+    /// Booted at the epoch.
+    pub(crate) fn at_epoch() -> Clock {
+        Clock { ahead_ns: 0 }
+    }
+}
+
 /// Nanoseconds since boot.
 pub(crate) fn boot_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_BOOTTIME) as u64

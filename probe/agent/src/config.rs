@@ -17,7 +17,10 @@ pub struct Config {
     /// Bytes of the ring buffer between kernel and probe; a power of two, at least 4096.
     #[arg(long, env = "WEIR_PROBE_RING_BYTES", default_value_t = 8 << 20, value_parser = ring_bytes)]
     pub ring_bytes: u32,
-    /// UDP flows that the kernel counts at once.
+    /// Seconds without a packet after which a UDP flow is over.
+    #[arg(long, env = "WEIR_PROBE_UDP_IDLE", default_value = "30", value_parser = seconds)]
+    pub udp_idle: Duration,
+    /// UDP flows that the kernel counts at once; from half of them on, idle ones end with the interval.
     #[arg(long, env = "WEIR_PROBE_UDP_FLOWS", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     pub udp_flows: u32,
     /// Bytes of encoded rows that wait for the collector's acknowledgement.
@@ -32,6 +35,7 @@ impl Default for Config {
             node: weir_kit::host::node_name(),
             interval: Duration::from_secs(10),
             ring_bytes: 8 << 20,
+            udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             queue_bytes: 64 << 20,
         }
@@ -41,7 +45,7 @@ impl Default for Config {
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err("an interval is 1 to 3600 seconds long".to_owned()),
+        _ => Err("give 1 to 3600 seconds".to_owned()),
     }
 }
 

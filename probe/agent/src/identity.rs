@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use weir_abi::Owner;
+
+use crate::preflight::CgroupRoot;
 
 /// New cgroups are looked for at most this often, so that short-lived ones can't keep us scanning.
 const SCAN_PAUSE: Duration = Duration::from_secs(1);
@@ -40,16 +42,21 @@ pub(crate) struct Holder {
 
 /// Answers from memory, and looks at the cgroup file system when it must.
 pub(crate) struct Identities {
-    root: PathBuf,
+    cgroups: CgroupRoot,
     by_cgroup: HashMap<u64, Workload>,
     by_process: HashMap<u32, Workload>,
     scanned: Option<Instant>,
 }
 
 impl Identities {
-    /// `root`: where cgroup v2 is mounted.
-    pub(crate) fn new(root: PathBuf) -> Identities {
-        Identities { root, by_cgroup: HashMap::new(), by_process: HashMap::new(), scanned: None }
+    /// Looks below `cgroups`.
+    pub(crate) fn new(cgroups: CgroupRoot) -> Identities {
+        Identities { cgroups, by_cgroup: HashMap::new(), by_process: HashMap::new(), scanned: None }
+    }
+
+    /// Forgets processes: their ids come back as others'.
+    pub(crate) fn forget_processes(&mut self) {
+        self.by_process.clear();
     }
 
     /// Who that owner is.
@@ -88,15 +95,13 @@ impl Identities {
         }
         self.scanned = Some(Instant::now());
         self.by_cgroup.clear();
-        // Process ids come back; what they were is only good for as long as the cgroups are.
-        self.by_process.clear();
-        let root = self.root.clone();
-        self.scan_below(&root, MAX_DEPTH);
+        let root = self.cgroups.path.clone();
+        self.scan_below(&root, &root, MAX_DEPTH);
     }
 
-    fn scan_below(&mut self, directory: &Path, depth: usize) {
+    fn scan_below(&mut self, root: &Path, directory: &Path, depth: usize) {
         let Ok(metadata) = fs::metadata(directory) else { return };
-        let path = directory.strip_prefix(&self.root).unwrap_or(directory);
+        let path = directory.strip_prefix(root).unwrap_or(directory);
         // A cgroup's id is the inode of its directory.
         self.by_cgroup.insert(metadata.ino(), of_path(&path.to_string_lossy()));
         if depth == 0 {
@@ -105,7 +110,7 @@ impl Identities {
         let Ok(entries) = fs::read_dir(directory) else { return };
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                self.scan_below(&entry.path(), depth - 1);
+                self.scan_below(root, &entry.path(), depth - 1);
             }
         }
     }
@@ -235,7 +240,7 @@ mod tests {
         let inner = root.path().join("system.slice/cron.service");
         fs::create_dir_all(&inner).expect("a directory below");
         let cgroup_id = fs::metadata(&inner).expect("it is there").ino();
-        let mut identities = Identities::new(root.path().to_owned());
+        let mut identities = Identities::new(CgroupRoot::at(root.path()));
         let holder =
             identities.holder(&Owner { cgroup_id, pid: 7, comm: *b"cron\0\0\0\0\0\0\0\0\0\0\0\0", _pad: 0 });
         assert_eq!(holder.workload.unit.as_deref(), Some("cron.service"));

@@ -81,12 +81,13 @@ impl Probe {
         }
         let sizes = Sizes { ring_bytes: config.ring_bytes, udp_flows: config.udp_flows };
         let loading = tokio::task::spawn_blocking(move || {
-            let root = preflight::cgroup2_root().map_err(LoadError::from)?;
-            Ok::<_, LoadError>((load::Kernel::load(sizes)?, identity::Identities::new(root)))
+            let cgroups = preflight::CgroupRoot::open()?;
+            let kernel = load::Kernel::load(sizes, &cgroups)?;
+            Ok::<_, ProbeError>((kernel, identity::Identities::new(cgroups)))
         });
         let (kernel, identities) = loading.await.map_err(|error| ProbeError::Thread(error.into()))??;
         let boot_id = weir_kit::host::boot_id();
-        let watch = watch::Watch::new(kernel, &config.node, &boot_id, config.interval, identities);
+        let watch = watch::Watch::new(kernel, &config, &boot_id, identities);
         info!(node = %config.node, "kernel programs attached");
         Ok(Probe { config, watch, boot_id })
     }
@@ -104,7 +105,7 @@ impl Probe {
             queue_bytes: self.config.queue_bytes,
         });
         let (send, receive) = mpsc::channel(SETS_UNDER_WAY);
-        let (stop_watching, stopped) = std::sync::mpsc::channel();
+        let (stop_watching, stopped) = std::sync::mpsc::sync_channel(1);
         let (end, ended) = oneshot::channel();
         let watch = self.watch;
         std::thread::Builder::new()

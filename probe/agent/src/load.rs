@@ -13,7 +13,7 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use weir_abi::{ABI_VERSION, FIELD_NAMES, Field, Lost, Sweep, UdpFlow, UdpKey, names};
 
 use crate::btf::{BtfError, Types};
-use crate::preflight::{Missing, cgroup2_root};
+use crate::preflight::{CgroupRoot, Missing};
 use crate::sys::{self, Flow, Key, SweepValue};
 
 /// The committed object: a plain `cargo build` needs no BPF toolchain.
@@ -91,7 +91,7 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Loads and attaches everything.
-    pub(crate) fn load(sizes: Sizes) -> Result<Kernel, LoadError> {
+    pub(crate) fn load(sizes: Sizes, cgroups: &CgroupRoot) -> Result<Kernel, LoadError> {
         let offsets = kernel_offsets()?;
         let mut ebpf = EbpfLoader::new()
             .override_global(names::OFFSETS, &offsets[..], true)
@@ -101,9 +101,8 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| LoadError::Object(Box::new(error)))?;
         let btf = Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
-        let conns = match ebpf.take_map(names::CONNS) {
-            Some(Map::SkStorage(map)) => map,
-            _ => return Err(LoadError::NotInObject(names::CONNS)),
+        let Some(Map::SkStorage(conns)) = ebpf.take_map(names::CONNS) else {
+            return Err(LoadError::NotInObject(names::CONNS));
         };
         let sweep_link = link_iterator(&mut ebpf, "weir_sweep", "bpf_sk_storage_map", &btf, Some(&conns))?;
         let backfill_link = link_iterator(&mut ebpf, "weir_backfill", "task_file", &btf, None)?;
@@ -115,7 +114,7 @@ impl Kernel {
             sweep: take(&mut ebpf, names::SWEEP, Array::try_from)?,
             sweep_link,
             backfill_link,
-            _ebpf: attach(ebpf, &btf)?,
+            _ebpf: attach(ebpf, &btf, cgroups)?,
         };
         Ok(kernel)
     }
@@ -172,9 +171,8 @@ fn kernel_offsets() -> Result<[u32; Field::COUNT], LoadError> {
     Ok(offsets)
 }
 
-fn attach(mut ebpf: Ebpf, btf: &Btf) -> Result<Ebpf, LoadError> {
-    let root = cgroup2_root()?;
-    let cgroup = File::open(&root).map_err(io_error(&root.display().to_string()))?;
+fn attach(mut ebpf: Ebpf, btf: &Btf, cgroups: &CgroupRoot) -> Result<Ebpf, LoadError> {
+    let cgroup = File::open(&cgroups.path).map_err(io_error(&cgroups.path.display().to_string()))?;
     // The state hook first: the packet hooks only look at sockets that it knows.
     let name = "weir_tcp_state";
     let program: &mut BtfTracePoint = program(&mut ebpf, name)?;

@@ -1,9 +1,12 @@
 //! What this machine lets the probe see, in the words of `weir doctor`.
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::load::KERNEL_TYPES;
+use crate::sys;
 
 /// Kernels older than this lack what the programs need.
 const OLDEST_KERNEL: (u32, u32) = (5, 15);
@@ -74,16 +77,84 @@ pub fn preflight() -> Preflight {
             kernel_check(release.trim()),
             types_check(Path::new(KERNEL_TYPES)),
             capability_check(effective_capabilities(&status)),
-            cgroup_check(cgroup2_mount(&mounts)),
+            cgroup_check(&find_cgroup2(&mounts)),
         ],
     }
 }
 
-/// The root of the cgroup v2 hierarchy; all sockets of the machine lie below it.
-pub(crate) fn cgroup2_root() -> Result<PathBuf, Missing> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mount = cgroup2_mount(&mounts);
-    mount.clone().ok_or_else(|| Missing { checks: vec![cgroup_check(mount)] })
+/// The root of the cgroup v2 hierarchy: all sockets of the machine lie below it.
+pub(crate) struct CgroupRoot {
+    /// Where it can be opened, as long as this value lives.
+    pub(crate) path: PathBuf,
+    _mount: Option<OwnedFd>,
+}
+
+impl CgroupRoot {
+    /// The host's mount, or one of our own that no one else sees and that ends with us.
+    pub(crate) fn open() -> Result<CgroupRoot, Missing> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let found = find_cgroup2(&mounts);
+        if let Cgroup2::Root(path) = found {
+            return Ok(CgroupRoot { path, _mount: None });
+        }
+        if let Cgroup2::Unmounted = found
+            && let Ok(mount) = sys::mount_cgroup2()
+        {
+            let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+            if is_hierarchy_root(&path) {
+                return Ok(CgroupRoot { path, _mount: Some(mount) });
+            }
+            return Err(Missing { checks: vec![cgroup_check(&Cgroup2::Part(path))] });
+        }
+        let mut check = cgroup_check(&found);
+        (check.ok, check.remedy) = (false, MOUNT_REMEDY);
+        Err(Missing { checks: vec![check] })
+    }
+}
+
+#[cfg(test)]
+impl CgroupRoot {
+    /// A directory that stands for the hierarchy.
+    pub(crate) fn at(path: &Path) -> CgroupRoot {
+        CgroupRoot { path: path.to_owned(), _mount: None }
+    }
+}
+
+const MOUNT_REMEDY: &str =
+    "mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified";
+
+/// What there is of cgroup v2.
+#[derive(Debug, PartialEq, Eq)]
+enum Cgroup2 {
+    /// The whole hierarchy.
+    Root(PathBuf),
+    /// Only a container's own part.
+    Part(PathBuf),
+    /// The kernel has it, nobody mounted it; the probe does so for itself.
+    Unmounted,
+    /// The kernel lacks it.
+    Absent,
+}
+
+fn find_cgroup2(mounts: &str) -> Cgroup2 {
+    let mut part = None;
+    for place in cgroup2_mounts(mounts) {
+        if is_hierarchy_root(&place) {
+            return Cgroup2::Root(place);
+        }
+        part = Some(place);
+    }
+    if let Some(place) = part {
+        return Cgroup2::Part(place);
+    }
+    let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let known = filesystems.lines().any(|line| line.split('\t').next_back() == Some("cgroup2"));
+    if known { Cgroup2::Unmounted } else { Cgroup2::Absent }
+}
+
+/// The hierarchy's own root has inode 1; what a cgroup namespace shows as its root has another.
+fn is_hierarchy_root(place: &Path) -> bool {
+    fs::metadata(place).is_ok_and(|metadata| metadata.ino() == 1)
 }
 
 fn kernel_check(release: &str) -> Check {
@@ -138,23 +209,27 @@ fn effective_capabilities(status: &str) -> u64 {
     line.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0)
 }
 
-fn cgroup_check(mount: Option<PathBuf>) -> Check {
-    let ok = mount.is_some();
-    Check {
-        name: "cgroup v2",
-        ok,
-        found: mount.map_or_else(|| "is not mounted".to_owned(), |mount| format!("at {}", mount.display())),
-        remedy: if ok {
-            ""
-        } else {
-            "mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"
-        },
-    }
+fn cgroup_check(cgroup2: &Cgroup2) -> Check {
+    let (ok, found, remedy) = match cgroup2 {
+        Cgroup2::Root(place) => (true, format!("at {}", place.display()), ""),
+        Cgroup2::Unmounted => (true, "not mounted; the probe mounts it for itself".to_owned(), ""),
+        Cgroup2::Part(place) => (
+            false,
+            format!("{} shows only this container's part", place.display()),
+            "mount the host's /sys/fs/cgroup into the container (a hostPath volume)",
+        ),
+        Cgroup2::Absent => (
+            false,
+            "not in this kernel".to_owned(),
+            "boot a kernel built with CONFIG_CGROUPS and CONFIG_CGROUP_BPF",
+        ),
+    };
+    Check { name: "cgroup v2", ok, found, remedy }
 }
 
 /// `/proc/self/mounts`: device, place, type, options.
-fn cgroup2_mount(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+fn cgroup2_mounts(mounts: &str) -> impl Iterator<Item = PathBuf> {
+    mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');
         let place = fields.nth(1)?;
         (fields.next()? == "cgroup2").then(|| PathBuf::from(place))
@@ -168,7 +243,7 @@ mod tests {
     #[test]
     fn what_is_missing_comes_with_what_to_do() {
         let missing = Preflight {
-            checks: vec![kernel_check("4.19.0-6-amd64"), capability_check(0), cgroup_check(None)],
+            checks: vec![kernel_check("4.19.0-6-amd64"), capability_check(0), cgroup_check(&Cgroup2::Absent)],
         }
         .missing()
         .expect("three things");
@@ -176,7 +251,7 @@ mod tests {
         let text = missing.to_string();
         assert!(text.contains("4.19.0-6-amd64 (the probe needs Linux 5.15 or newer)"), "{text}");
         assert!(text.contains("without CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN (run as root"), "{text}");
-        assert!(text.contains("is not mounted (mount it: "), "{text}");
+        assert!(text.contains("cgroup v2: not in this kernel (boot a kernel"), "{text}");
     }
 
     #[test]
@@ -206,7 +281,17 @@ mod tests {
     fn cgroup_v2_is_found_beside_v1() {
         let mounts =
             "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(cgroup2_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(cgroup2_mount("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n"), None);
+        assert_eq!(cgroup2_mounts(mounts).collect::<Vec<_>>(), [PathBuf::from("/sys/fs/cgroup/unified")]);
+        assert_eq!(cgroup2_mounts("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n").next(), None);
+    }
+
+    /// Attached to a part, the probe would see only itself.
+    #[test]
+    fn a_part_of_the_hierarchy_is_not_taken_for_the_whole() {
+        let part = tempfile::tempdir().expect("a directory");
+        let mounts = format!("cgroup2 {} cgroup2 rw 0 0\n", part.path().display());
+        let found = find_cgroup2(&mounts);
+        assert_eq!(found, Cgroup2::Part(part.path().to_owned()));
+        assert!(!cgroup_check(&found).ok);
     }
 }

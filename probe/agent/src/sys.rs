@@ -121,8 +121,34 @@ pub(crate) fn take(map: BorrowedFd<'_>, key: &UdpKey) -> io::Result<Option<UdpFl
     }
 }
 
+/// Mounts cgroup v2 without a place in any directory: only who has the descriptor sees it, and it ends with it.
+pub(crate) fn mount_cgroup2() -> io::Result<OwnedFd> {
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    // SAFETY: plain system calls; the strings are NUL-terminated and the null pointers are what the command asks for.
+    unsafe {
+        let context = owned(libc::syscall(libc::SYS_fsopen, c"cgroup2".as_ptr(), 1_u32))?;
+        let fd = context.as_raw_fd();
+        let none = std::ptr::null::<libc::c_char>();
+        succeeded(libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, none, none, 0))?;
+        owned(libc::syscall(libc::SYS_fsmount, fd, 1_u32, 0_u32))
+    }
+}
+
+/// # Safety
+/// `result` is what a system call that makes a descriptor returned.
+unsafe fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    succeeded(result)?;
+    // SAFETY: not negative, so it is the descriptor that was just made.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+}
+
+fn succeeded(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<i32> {
     // SAFETY: `attr` is the command's own part of `union bpf_attr`, with its size; what it points to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+    succeeded(result)?;
+    Ok(result as i32)
 }

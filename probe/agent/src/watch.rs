@@ -14,6 +14,7 @@ use weir_model::ProbeHealthRow;
 use weir_model::time::interval_start;
 
 use crate::clock::{self, Clock};
+use crate::config::Config;
 use crate::drain::{self, Record};
 use crate::flows::{Flows, close_reason, closed_by_peer};
 use crate::handshakes::{Context, Ending, Handshakes};
@@ -44,6 +45,8 @@ pub(crate) struct Watch {
     node: SmolStr,
     boot_id: SmolStr,
     interval: Duration,
+    udp_idle: Duration,
+    udp_flows: usize,
     clock: Clock,
     identities: Identities,
     flows: Flows,
@@ -60,19 +63,15 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches what `kernel` sees.
-    pub(crate) fn new(
-        kernel: Kernel,
-        node: &str,
-        boot_id: &str,
-        interval: Duration,
-        identities: Identities,
-    ) -> Watch {
-        let interval_ns = interval.as_nanos() as i64;
+    pub(crate) fn new(kernel: Kernel, config: &Config, boot_id: &str, identities: Identities) -> Watch {
+        let interval_ns = config.interval.as_nanos() as i64;
         Watch {
             kernel,
-            node: SmolStr::new(node),
+            node: SmolStr::new(&config.node),
             boot_id: SmolStr::new(boot_id),
-            interval,
+            interval: config.interval,
+            udp_idle: config.udp_idle,
+            udp_flows: config.udp_flows as usize,
             clock: Clock::read(),
             identities,
             flows: Flows::new(interval_ns),
@@ -213,13 +212,21 @@ impl Watch {
         let living = self.flows.len() + self.udp.len();
         self.rows.health.extend(self.health.rows(kernel_lost, self.losses, living, template));
         self.clock.follow();
+        self.identities.forget_processes();
         Ok(())
     }
 
     fn cut_udp(&mut self, cut_ns: i64) -> Result<(), LoadError> {
-        for key in self.kernel.udp_keys() {
+        let keys = self.kernel.udp_keys();
+        let is_crowded = keys.len() > self.udp_flows / 2;
+        let idle_before_ns = clock::boot_ns().saturating_sub(self.udp_idle.as_nanos() as u64);
+        for key in keys {
             let Some(mut flow) = self.kernel.udp(key) else { continue };
-            let is_over = self.udp.is_idle(&key, &flow);
+            let is_idle = self.udp.is_idle(&key, &flow);
+            let is_over = is_idle && (is_crowded || flow.last_ns < idle_before_ns);
+            if is_idle && !is_over {
+                continue;
+            }
             if is_over {
                 // Taken out in one step: a packet that comes now begins a new flow and is not lost.
                 let Some(last) = self.kernel.udp_take(key)? else { continue };

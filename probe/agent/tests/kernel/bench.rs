@@ -18,8 +18,9 @@ use weir_wire::{IngestError, Limits, Sink, flight_service};
 /// How long a test waits for what must come; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Keeps what it gets.
 #[derive(Default)]
-struct Keeper {
+pub(crate) struct Keeper {
     kept: Mutex<Vec<(BatchMeta, RecordBatch)>>,
 }
 
@@ -27,6 +28,22 @@ impl Sink for Keeper {
     async fn ingest(&self, meta: BatchMeta, batch: RecordBatch) -> Result<(), IngestError> {
         self.kept.lock().push((meta, batch));
         Ok(())
+    }
+}
+
+impl Keeper {
+    fn rows<R: Row>(&self) -> Vec<R> {
+        let kept = self.kept.lock();
+        let batches = kept.iter().filter(|(meta, _)| meta.table == R::table().name);
+        batches.flat_map(|(_, batch)| R::from_batch(batch).unwrap()).collect()
+    }
+
+    /// Flows to or from that server port, oldest first.
+    pub(crate) fn flows(&self, port: u16) -> Vec<FlowRow> {
+        let mut rows: Vec<FlowRow> = self.rows();
+        rows.retain(|row| row.server_port == Some(port));
+        rows.sort_by_key(|row| row.end_time);
+        rows
     }
 }
 
@@ -40,19 +57,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// With intervals of a second, so that several pass in a test.
     pub(crate) async fn start() -> Bench {
-        Bench::with(Config { interval: Duration::from_secs(1), ..Config::default() }).await
+        let second = Duration::from_secs(1);
+        Bench::with(Config { interval: second, udp_idle: second, ..Config::default() }).await
     }
 
     pub(crate) async fn with(config: Config) -> Bench {
-        let keeper = Arc::new(Keeper::default());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let collector = format!("http://{}", listener.local_addr().unwrap());
-        let service = flight_service(keeper.clone(), Limits::default());
-        tokio::spawn(
-            tonic::transport::Server::builder()
-                .add_service(service)
-                .serve_with_incoming(TcpListenerStream::new(listener)),
-        );
+        let (keeper, collector) = collector().await;
         let probe = Probe::start(Config { collector, node: "bench".to_owned(), ..config }).await.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(probe.run(stop.clone()));
@@ -60,17 +70,11 @@ impl Bench {
     }
 
     pub(crate) fn rows<R: Row>(&self) -> Vec<R> {
-        let kept = self.keeper.kept.lock();
-        let batches = kept.iter().filter(|(meta, _)| meta.table == R::table().name);
-        batches.flat_map(|(_, batch)| R::from_batch(batch).unwrap()).collect()
+        self.keeper.rows()
     }
 
-    /// Flows to or from that server port, oldest first.
     pub(crate) fn flows(&self, port: u16) -> Vec<FlowRow> {
-        let mut rows: Vec<FlowRow> = self.rows();
-        rows.retain(|row| row.server_port == Some(port));
-        rows.sort_by_key(|row| row.end_time);
-        rows
+        self.keeper.flows(port)
     }
 
     pub(crate) fn handshakes(&self, port: u16) -> Vec<TlsHandshakeRow> {
@@ -119,10 +123,22 @@ impl Bench {
     pub(crate) async fn stop(self) -> Vec<FlowRow> {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
-        let kept = self.keeper.kept.lock();
-        let batches = kept.iter().filter(|(meta, _)| meta.table == "flows");
-        batches.flat_map(|(_, batch)| FlowRow::from_batch(batch).unwrap()).collect()
+        self.keeper.rows()
     }
+}
+
+/// A collector that keeps what it gets, and its endpoint.
+pub(crate) async fn collector() -> (Arc<Keeper>, String) {
+    let keeper = Arc::new(Keeper::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let service = flight_service(keeper.clone(), Limits::default());
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(TcpListenerStream::new(listener)),
+    );
+    (keeper, endpoint)
 }
 
 /// Two hosts on one wire: `10.83.0.1`, `fd83::1` and `10.83.0.2`, `fd83::2`.
