@@ -19,6 +19,8 @@ pub struct Counts {
     pub batches: u64,
     /// Their rows.
     pub rows: u64,
+    /// Batches among them, spans included, that had been stored before.
+    pub duplicates: u64,
     /// Spans stitched from them.
     pub stitched: u64,
     /// Batches, or single spans, refused.
@@ -30,6 +32,7 @@ pub struct Counts {
 pub(crate) struct Counters {
     batches: AtomicU64,
     rows: AtomicU64,
+    duplicates: AtomicU64,
     stitched: AtomicU64,
     refused: AtomicU64,
     /// (sender, reason) → how many; bounded, since a sender may call itself anything.
@@ -42,10 +45,11 @@ type Unreported = BTreeMap<(SmolStr, &'static str), u64>;
 const MOST_SENDERS: usize = 256;
 
 impl Counters {
-    pub(crate) fn stored(&self, rows: u64, stitched: u64) {
+    pub(crate) fn stored(&self, rows: u64, stitched: u64, duplicates: u64) {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.stitched.fetch_add(stitched, Ordering::Relaxed);
+        self.duplicates.fetch_add(duplicates, Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self, sender: &str, reason: &'static str, count: u64) {
@@ -59,6 +63,7 @@ impl Counters {
         Counts {
             batches: self.batches.load(Ordering::Relaxed),
             rows: self.rows.load(Ordering::Relaxed),
+            duplicates: self.duplicates.load(Ordering::Relaxed),
             stitched: self.stitched.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
         }
@@ -85,7 +90,9 @@ fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> 
         counter: Some(format_smolstr!("refused_{reason}")),
         value: *count as i64,
         kind: Some("lost".into()),
-        message: Some(format_smolstr!("the collector refused {count} from {sender} ({reason}): its log says why")),
+        message: Some(format_smolstr!(
+            "the collector refused {count} from {sender} ({reason}): its log says why"
+        )),
     };
     taken.iter().map(row).collect()
 }

@@ -6,13 +6,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int32Type;
+use bytes::Bytes;
+use tracing::warn;
 use weir_model::batch::ModelError;
 use weir_model::{BatchMeta, FlowRow, Row, SpanRow, TlsHandshakeRow};
-use weir_store::{Store, StoreError};
+use weir_store::{Part, Store, StoreError};
 use weir_wire::{IngestError, Refusal, RefusalReason, Sink};
 
 use crate::counters::{Counters, Counts};
+
+/// Rows up to which stitching takes less than handing it to another thread.
+const INLINE_ROWS: usize = 64;
 
 /// The collector's one stage.
 #[derive(Debug)]
@@ -44,7 +51,7 @@ impl Stage {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let meta = BatchMeta::of::<R>(&self.node, &self.boot_id, sequence);
         self.store.append(vec![(meta, R::to_batch(rows))]).await?;
-        self.counters.stored(rows.len() as u64, 0);
+        self.counters.stored(rows.len() as u64, 0, 0);
         Ok(())
     }
 
@@ -72,20 +79,16 @@ impl Stage {
 
 impl Sink for Stage {
     async fn ingest(&self, meta: BatchMeta, batch: RecordBatch) -> Result<(), IngestError> {
-        let rows = batch.num_rows() as u64;
-        let spans = stitched(&meta, &batch)
-            .map_err(|err| Refusal::new(RefusalReason::Malformed, format!("{}: {err}", meta.table)))?;
-        let stitched_rows = spans.as_ref().map_or(0, |(_, spans)| spans.num_rows() as u64);
-        let mut parts = vec![(meta, batch)];
-        parts.extend(spans);
-        match self.store.append(parts).await {
-            Ok(()) => {
-                self.counters.stored(rows, stitched_rows);
-                Ok(())
-            }
-            // Whatever it is, the sender still has the batch: it comes back.
-            Err(err) => Err(IngestError::Unavailable(err.to_string())),
-        }
+        self.take(Part { meta, batch, ipc: None }).await
+    }
+
+    async fn ingest_encoded(
+        &self,
+        meta: BatchMeta,
+        batch: RecordBatch,
+        ipc: Bytes,
+    ) -> Result<(), IngestError> {
+        self.take(Part { meta, batch, ipc: Some(ipc) }).await
     }
 
     fn refused(&self, meta: &BatchMeta, refusal: &Refusal) {
@@ -93,10 +96,50 @@ impl Sink for Stage {
     }
 }
 
+impl Stage {
+    async fn take(&self, part: Part) -> Result<(), IngestError> {
+        let rows = part.batch.num_rows() as u64;
+        let node = part.meta.node.clone();
+        let parts =
+            with_spans(part).await.map_err(|err| self.refuse(&node, RefusalReason::Malformed, &err))?;
+        let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();
+        match self.store.append_parts(parts).await {
+            Ok(duplicates) => {
+                self.counters.stored(rows, stitched, duplicates as u64);
+                Ok(())
+            }
+            Err(err @ StoreError::Batch { .. }) => Err(self.refuse(&node, RefusalReason::BadColumn, &err)),
+            // Whatever else it is, the sender still has the batch: it comes back.
+            Err(err) => Err(IngestError::Unavailable(err.to_string())),
+        }
+    }
+
+    fn refuse(&self, node: &str, reason: RefusalReason, err: &dyn std::error::Error) -> IngestError {
+        let refusal = Refusal::new(reason, err.to_string());
+        warn!(node, %refusal, "batch refused");
+        self.counters.refused(node, reason.as_str(), 1);
+        refusal.into()
+    }
+}
+
+/// The batch, and the spans that follow from it. Large ones are stitched where nobody waits for the thread.
+async fn with_spans(part: Part) -> Result<Vec<Part>, ModelError> {
+    if part.batch.num_rows() <= INLINE_ROWS {
+        return stitch(part);
+    }
+    tokio::task::spawn_blocking(move || stitch(part)).await.expect("stitching does not panic")
+}
+
+fn stitch(part: Part) -> Result<Vec<Part>, ModelError> {
+    let spans = stitched(&part.meta, &part.batch)?;
+    let spans = spans.map(|(meta, batch)| Part { meta, batch, ipc: None });
+    Ok(std::iter::once(part).chain(spans).collect())
+}
+
 /// The spans that follow from a batch, with metadata that is the same each time that the batch comes.
 fn stitched(meta: &BatchMeta, batch: &RecordBatch) -> Result<Option<(BatchMeta, RecordBatch)>, ModelError> {
     let spans = match meta.table.as_str() {
-        "flows" => weir_stitch::spans_of_flows(&FlowRow::from_batch(batch)?),
+        "flows" => weir_stitch::spans_of_flows(&FlowRow::from_batch(&ended(batch))?),
         "tls_handshakes" => weir_stitch::spans_of_handshakes(&TlsHandshakeRow::from_batch(batch)?),
         _ => return Ok(None),
     };
@@ -109,4 +152,18 @@ fn stitched(meta: &BatchMeta, batch: &RecordBatch) -> Result<Option<(BatchMeta, 
         ..meta.clone()
     };
     Ok(Some((meta, SpanRow::to_batch(&spans))))
+}
+
+/// The flows of connections that ended: only they become spans, and most rows of a long connection don't. All rows
+/// where the states can't be told apart that way.
+fn ended(batch: &RecordBatch) -> RecordBatch {
+    let filtered = || {
+        let states = batch.column_by_name("state")?.as_dictionary_opt::<Int32Type>()?;
+        let names = states.values().as_string_opt::<i32>()?;
+        let is_end: Vec<bool> = names.iter().map(|name| matches!(name, Some("closed" | "only"))).collect();
+        let rows: BooleanArray =
+            states.keys().iter().map(|key| Some(key.is_some_and(|key| is_end[key as usize]))).collect();
+        if rows.true_count() == rows.len() { None } else { filter_record_batch(batch, &rows).ok() }
+    };
+    filtered().unwrap_or_else(|| batch.clone())
 }

@@ -58,7 +58,8 @@ pub(crate) fn opening(table: &'static Table) -> FlightData {
     schema_message(&table.schema()).with_descriptor(FlightDescriptor::new_path(vec![table.name.to_owned()]))
 }
 
-pub(crate) fn schema_message(schema: &Schema) -> FlightData {
+/// A stream's first message.
+pub fn schema_message(schema: &Schema) -> FlightData {
     let mut tracker = DictionaryTracker::new(false);
     IpcDataGenerator::default()
         .schema_to_bytes_with_dictionary_tracker(schema, &mut tracker, &options())

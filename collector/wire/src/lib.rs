@@ -23,6 +23,6 @@ mod shipper;
 
 pub use ack::{Ack, Refusal, RefusalReason};
 pub use decode::{Limits, decode};
-pub use encode::{Encoded, MAX_BATCH_ROWS};
+pub use encode::{Encoded, MAX_BATCH_ROWS, schema_message};
 pub use server::{FlightIngest, IngestError, Sink, flight_service, flight_service_until};
 pub use shipper::{ShipError, ShipStats, Shipper, ShipperConfig};

@@ -31,6 +31,13 @@ fn properties(table: &'static Table, group_rows: usize) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Page);
     for column in table.columns {
         builder = column_properties(builder, column, group_rows);
+        // Values that lie in no order make statistics that exclude nothing, and comparing texts is what writing
+        // costs most: ids have their filter instead.
+        let is_text = matches!(column.kind, DataKind::Text | DataKind::Str);
+        if is_text && !table.sorted_by.contains(&column.name) {
+            builder =
+                builder.set_column_statistics_enabled(ColumnPath::from(column.name), EnabledStatistics::None);
+        }
     }
     builder.build()
 }
