@@ -1,1 +1,76 @@
-//! weir-api.
+//! The HTTP API: SQL, flows, tables, export, status, and Jaeger's own API, over one engine.
+//!
+//! | file         | subject                                                                    |
+//! |--------------|----------------------------------------------------------------------------|
+//! | `guard.rs`   | who may ask: this origin, this host; body limits and headers                  |
+//! | `sql.rs`     | `POST /api/v1/sql`: JSON, CSV or Arrow IPC                                    |
+//! | `flows.rs`   | `GET /api/v1/flows`: filters → SQL, joined with what the handshakes say        |
+//! | `filter.rs`  | `column op value`, checked against the schema                                 |
+//! | `tables.rs`  | `GET /api/v1/tables`: the schema as the model has it                          |
+//! | `export/`    | `GET /api/v1/export`: OCSF, JSON Lines, CSV, streamed                         |
+//! | `status.rs`  | `/api/v1/status`, `/healthz`, `/readyz`, `/metrics`                           |
+//! | `openapi.rs` | the document of all of it                                                     |
+//! | `jaeger/`    | what Jaeger's frontends and Grafana ask                                       |
+//! | `encode.rs`  | Arrow values as JSON and CSV                                                  |
+//! | `error.rs`   | one mapping from error to status, code, position and hint                     |
+//!
+//! Never here: what a table means, files, the web page.
+
+mod encode;
+mod error;
+mod export;
+mod filter;
+mod flows;
+mod guard;
+mod info;
+pub mod jaeger;
+mod openapi;
+mod sql;
+mod status;
+mod tables;
+mod times;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use weir_query::Engine;
+use weir_store::Store;
+
+pub use info::{ApiInfo, ProbeState};
+pub use tables::markdown as tables_markdown;
+
+/// What the API answers from.
+#[derive(Debug)]
+pub struct Api {
+    /// Asks.
+    pub engine: Arc<Engine>,
+    /// For what is no question: counts of rows and files.
+    pub store: Store,
+    /// What this process is.
+    pub info: ApiInfo,
+}
+
+impl Api {
+    /// An API over `engine` and its `store`.
+    pub fn new(engine: Arc<Engine>, store: Store, info: ApiInfo) -> Arc<Api> {
+        Arc::new(Api { engine, store, info })
+    }
+}
+
+/// Everything below `/api/`, and `/healthz`, `/readyz`, `/metrics`.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/api/v1/sql", post(sql::answer))
+        .route("/api/v1/flows", get(flows::answer))
+        .route("/api/v1/tables", get(tables::answer))
+        .route("/api/v1/export", get(export::answer))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/openapi.json", get(openapi::answer))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .with_state(api.clone())
+        .merge(jaeger::router(api))
+        .layer(axum::middleware::from_fn(guard::check))
+}
