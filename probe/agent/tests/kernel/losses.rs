@@ -18,11 +18,12 @@ async fn a_full_ring_is_counted_and_connections_go_on() {
         drop(listener.accept().unwrap());
         drop(client);
     }
-    let lost =
-        bench.until("the counter", |bench| bench.lost("ring_full_connections"), |lost| *lost > 0).await;
-    let over = |bench: &Bench| bench.flows(at.port()).len() as i64 + bench.lost("ring_full_connections");
-    let total = bench.until("each end reported or counted", over, |total| *total >= 1000).await;
-    assert_eq!(total, 1000, "reported + lost = what there was ({lost} lost)");
+    bench.until("the counter", |bench| bench.lost("ring_full_connections"), |lost| *lost > 0).await;
+    let reported = |bench: &Bench| bench.flows(at.port()).len() as i64;
+    // Two ends each; what others on this machine do is counted too.
+    let or_lost = |bench: &Bench| reported(bench) + bench.lost("ring_full_connections");
+    bench.until("each end reported or counted as lost", or_lost, |total| *total >= 1000).await;
+    assert!(reported(&bench) < 1000, "some were lost, and the rest came through");
     bench.stop().await;
 }
 
