@@ -21,7 +21,6 @@ use std::{fs, io};
 
 use serde_json::Value;
 use weir_collector::receive::pcap;
-use weir_dissect::tcp::Options;
 use weir_dissect::tls::names;
 use weir_model::{FlowRow, SmolStr, TlsHandshakeRow};
 
@@ -147,7 +146,7 @@ fn import(path: &Path) -> Result<(Vec<TlsHandshakeRow>, Vec<FlowRow>), Box<dyn s
         datagrams.extend(flows.into_iter().filter(|flow| flow.protocol.as_deref() == Some("udp")));
         ControlFlow::Continue(())
     };
-    pcap::import(fs::File::open(path)?, Options::default(), on_rows, |_| {})?;
+    pcap::import(fs::File::open(path)?, pcap::Options::default(), on_rows, |_| {})?;
     Ok((rows, datagrams))
 }
 

@@ -15,10 +15,11 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 
 use weir_dissect::ip::{self, Transport};
-use weir_dissect::tcp::{FlowTracker, Options, Rows, Totals};
+use weir_dissect::tcp::{FlowTracker, Rows, Totals};
 use weir_model::{FlowRow, TlsHandshakeRow};
 
 pub use file::Damage;
+pub use weir_dissect::tcp::Options;
 use file::{CaptureFile, Step};
 
 /// Rows are handed on in about this many: a batch of the wire.
