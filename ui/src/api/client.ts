@@ -4,13 +4,10 @@
  */
 import { z } from 'zod';
 
+import type { Position } from '@/model/sql';
+
 // No code is made at run time: a content security policy may forbid it.
 z.config({ jitless: true });
-
-export interface Position {
-  readonly line: number;
-  readonly column: number;
-}
 
 /** Why a question got no answer, and what to do about it. */
 export class ApiError extends Error {
@@ -23,6 +20,12 @@ export class ApiError extends Error {
   ) {
     super(message);
     this.name = 'ApiError';
+  }
+
+  /** The same error, its place moved into another text. */
+  placed(place: (position: Position) => Position): ApiError {
+    const position = this.position === undefined ? undefined : place(this.position);
+    return new ApiError(this.kind, this.message, this.hint, position, this.code);
   }
 }
 

@@ -21,7 +21,7 @@ export function Shell(): ReactNode {
   useShortcuts({
     'go.flows': () => void navigate(`/flows${shared}`),
     'go.traces': () => void navigate(`/traces${shared}`),
-    'go.sql': () => void navigate('/sql'),
+    'go.sql': () => void navigate(`/sql${shared}`),
     help: () => setHelp(true),
   });
   return (
@@ -34,7 +34,7 @@ export function Shell(): ReactNode {
         <nav className="bar-nav" aria-label="Pages">
           <NavLink to={`/flows${shared}`}>Flows</NavLink>
           <NavLink to={`/traces${shared}`}>Traces</NavLink>
-          <NavLink to="/sql">SQL</NavLink>
+          <NavLink to={`/sql${shared}`}>SQL</NavLink>
         </nav>
         <div className="bar-end">
           <HealthStrip />

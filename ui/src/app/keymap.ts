@@ -12,6 +12,7 @@ export const SHORTCUTS = {
   'list.open': { keys: 'Enter', does: 'Open the row' },
   close: { keys: 'Escape', does: 'Close the panel' },
   'flows.live': { keys: 'Space', does: 'Pause or resume live flows' },
+  'trace.zoom': { keys: 'z', does: 'Zoom to the chosen span, or back to the whole trace' },
   'sql.run': { keys: 'Ctrl Enter', does: 'Run the query (in the SQL editor)' },
 } as const;
 

@@ -6,7 +6,7 @@ import type { Completeness } from '@/model/table';
 
 export function CompletenessLine({ completeness }: { readonly completeness: Completeness }): ReactNode {
   const { complete, message, lost, shed, late, silent } = completeness;
-  if (complete) return <span className="tone-good">Complete{message === '' ? '' : `: ${message}`}</span>;
+  if (complete) return <span className="tone-good">Complete</span>;
   const parts = [
     lost > 0 && `${countText(lost)} lost`,
     shed > 0 && `${countText(shed)} shed`,

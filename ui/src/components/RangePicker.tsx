@@ -48,18 +48,23 @@ export function RangePicker({ range, zone, onRange, onZone }: RangePickerProps):
           </div>
         )}
       </Popover>
-      <select
-        className="button"
-        aria-label="Time zone"
-        value={zone}
-        onChange={({ target }) => onZone(target.value === 'utc' ? 'utc' : 'local')}
-      >
-        <option value="local">Local time</option>
-        <option value="utc">UTC</option>
-      </select>
+      <ZonePicker zone={zone} onZone={onZone} />
     </div>
   );
 }
+
+/** The zone alone, where a page has no range to choose. */
+export const ZonePicker = ({ zone, onZone }: Pick<RangePickerProps, 'zone' | 'onZone'>): ReactNode => (
+  <select
+    className="button"
+    aria-label="Time zone"
+    value={zone}
+    onChange={({ target }) => onZone(target.value === 'utc' ? 'utc' : 'local')}
+  >
+    <option value="local">Local time</option>
+    <option value="utc">UTC</option>
+  </select>
+);
 
 function CustomRange({
   range,

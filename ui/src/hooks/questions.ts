@@ -1,6 +1,7 @@
 /** What pages ask of the server, one hook a question. */
-import { keepPreviousData, useQuery, type UseQueryResult } from '@tanstack/react-query';
+import { keepPreviousData, skipToken, useQuery, type UseQueryResult } from '@tanstack/react-query';
 
+import { ApiError } from '@/api/client';
 import {
   fetchOperations,
   fetchServices,
@@ -18,7 +19,8 @@ import {
 } from '@/api/weir';
 import { sqlText, type Answer, type Status, type Table } from '@/model/table';
 import { formatFilter } from '@/model/filter';
-import { formatRange } from '@/model/time';
+import { fillRange, usesRange } from '@/model/sql';
+import { formatRange, type Range } from '@/model/time';
 import type { Summary, Trace, TraceId } from '@/model/trace';
 
 /** How often a live page looks again. */
@@ -35,6 +37,27 @@ export function useFlows(question: FlowsQuestion, live: boolean): UseQueryResult
     // Rows are made anew by each answer; comparing all of them would cost more than it saves.
     structuralSharing: false,
     retry: false,
+  });
+}
+
+/** One query's answer; errors point into the query as written. `runs` grows when the reader asks again. */
+export function useSql(written: string, range: Range, runs: number): UseQueryResult<Answer> {
+  return useQuery({
+    queryKey: ['sql', written, usesRange(written) ? formatRange(range) : '', runs],
+    enabled: written !== '',
+    queryFn: async ({ signal }) => {
+      const { sql, place } = fillRange(written, range, new Date());
+      try {
+        return await runSql(sql, signal);
+      } catch (error) {
+        throw error instanceof ApiError ? error.placed(place) : error;
+      }
+    },
+    retry: false,
+    // An answer may be large: only the one that is looked at is kept.
+    gcTime: 0,
+    staleTime: Infinity,
+    structuralSharing: false,
   });
 }
 
@@ -99,15 +122,27 @@ export function useSummaries(question: TracesQuestion): UseQueryResult<readonly 
     ],
     queryFn: ({ signal }) => fetchSummaries(question, signal),
     placeholderData: keepPreviousData,
+    // The first trace shows up by itself; after that, rows stay where they are until the reader searches again.
+    refetchInterval: ({ state }) =>
+      question.range.kind === 'last' && state.data?.length === 0 ? 2 * LIVE_MS : false,
     retry: false,
   });
 }
 
-export const useTrace = (id: TraceId | undefined): UseQueryResult<Trace | undefined> =>
+/** How long after its last span a trace is still looked at again for the spans that it misses. */
+const UNFINISHED_MS = 10 * 60_000;
+
+export const useTrace = (id: TraceId | undefined): UseQueryResult<Trace> =>
   useQuery({
     queryKey: ['trace', id],
-    enabled: id !== undefined,
-    queryFn: ({ signal }) => (id === undefined ? undefined : fetchTrace(id, signal)),
+    queryFn: id === undefined ? skipToken : ({ signal }) => fetchTrace(id, signal),
+    // A connection's own span comes when the connection closes; until then its children have no parent.
+    refetchInterval: ({ state: { data } }) =>
+      data !== undefined &&
+      data.orphans > 0 &&
+      Date.now() - (data.start + data.duration) / 1000 < UNFINISHED_MS
+        ? 3 * LIVE_MS
+        : false,
     structuralSharing: false,
     retry: false,
   });

@@ -31,6 +31,7 @@ export function cellText(cell: Cell | undefined, unit: string, zone: Zone): stri
   if (cell === null || cell === undefined) return '';
   if (typeof cell === 'number') {
     if (unit === 'us') return lengthText(cell);
+    if (unit === 'ns') return lengthText(cell / 1000);
     if (unit === 'bytes') return bytesText(cell);
     return unit === 'packets' ? countText(cell) : String(cell);
   }
@@ -42,6 +43,12 @@ export function cellText(cell: Cell | undefined, unit: string, zone: Zone): stri
   return Array.isArray(cell)
     ? cell.map((item: Cell) => cellText(item, '', zone)).join(', ')
     : JSON.stringify(cell);
+}
+
+/** A cell as filters write it: exact, without units. Undefined where no filter can compare it. */
+export function filterText(cell: Cell | undefined): string | undefined {
+  if (cell === null || cell === undefined || cell === '' || typeof cell === 'object') return undefined;
+  return String(cell);
 }
 
 /** Orders cells of one column: numbers by size, texts by letters, nothing last whichever way. */

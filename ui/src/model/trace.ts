@@ -54,6 +54,8 @@ export interface Trace {
   readonly start: Micros;
   readonly duration: Micros;
   readonly errors: number;
+  /** Spans whose parent is not here: lost, or not sent yet. */
+  readonly orphans: number;
 }
 
 /** One search result. */
@@ -92,6 +94,7 @@ export function traceOf(id: TraceId, spans: readonly Span[]): Trace {
     start: micros(spans.length === 0 ? 0 : start),
     duration: micros(spans.length === 0 ? 0 : end - start),
     errors: spans.filter(isError).length,
+    orphans: tops.filter(({ parent }) => parent !== undefined && !byId.has(parent)).length,
   };
 }
 

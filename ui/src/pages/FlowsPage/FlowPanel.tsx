@@ -19,7 +19,7 @@ import {
   type Flow,
 } from '@/model/flow';
 import type { Filter, Operator } from '@/model/filter';
-import { bytesText, cellText, plural, type Cell } from '@/model/quantity';
+import { bytesText, cellText, filterText, plural, type Cell } from '@/model/quantity';
 import { sqlText, type Answer, type Column } from '@/model/table';
 import { clockText, lengthText, pointText, type Zone } from '@/model/time';
 
@@ -50,8 +50,10 @@ export function FlowPanel({
   const shown = flow ?? intervals.find(({ key }) => key === selected) ?? intervals[0];
   const filterBy =
     (cells: Readonly<Record<string, Cell>>) =>
-    (column: string, op: Operator): void =>
-      onFilter({ column, op, value: cellText(cells[column], '', 'utc') });
+    (column: string, op: Operator): void => {
+      const value = filterText(cells[column]);
+      if (value !== undefined) onFilter({ column, op, value });
+    };
 
   if (shown === undefined) {
     return (
@@ -71,7 +73,7 @@ export function FlowPanel({
   }
   return (
     <SidePanel label="Flow" title={<Title flow={shown} zone={zone} />} onClose={onClose}>
-      <Actions flow={shown} onFilter={onFilter} />
+      <Actions flow={shown} zone={zone} onFilter={onFilter} />
       {intervals.length > 0 && <Life intervals={intervals} zone={zone} />}
       {connection.error !== null && (
         <Failure error={connection.error} retry={() => void connection.refetch()} />
@@ -130,17 +132,22 @@ function Title({ flow, zone }: { readonly flow: Flow; readonly zone: Zone }): Re
 
 function Actions({
   flow,
+  zone,
   onFilter,
 }: {
   readonly flow: Flow;
+  readonly zone: Zone;
   readonly onFilter: (filter: Filter) => void;
 }): ReactNode {
   const traceId = text(flow.cells, 'trace_id');
   const connectionId = text(flow.cells, 'connection_id');
   return (
     <p className="flow-actions">
-      {traceId !== undefined && (
-        <Link className="button" to={`/traces/${traceId}`}>
+      {traceId !== undefined && text(flow.cells, 'protocol') === 'tcp' && (
+        <Link
+          className="button"
+          to={{ pathname: `/traces/${traceId}`, search: zone === 'utc' ? '?tz=utc' : '' }}
+        >
           Open its trace
         </Link>
       )}

@@ -16,16 +16,18 @@ import { Failure, FailureLine, Loading } from '@/components/Notice';
 import { RangePicker } from '@/components/RangePicker';
 import { usePreferences } from '@/hooks/preferences';
 import { useFlows, useTables } from '@/hooks/questions';
+import { useTitle } from '@/hooks/title';
 import { useView } from '@/hooks/view';
 import type { Flow } from '@/model/flow';
 import { addFilter, type Filter } from '@/model/filter';
-import { cellText, compareCells, countText, plural } from '@/model/quantity';
+import { compareCells, countText, filterText, plural } from '@/model/quantity';
 import { clockText } from '@/model/time';
 
 const NONE: readonly Flow[] = [];
 const keyOf = (flow: Flow): string => flow.key;
 
 export function FlowsPage(): ReactNode {
+  useTitle('Flows');
   const [view, change] = useView(flowsUrl);
   const { range, zone, filters, words, sort, selected, limit } = view;
   const live = view.live && range.kind === 'last';
@@ -195,8 +197,8 @@ function useHeld(newest: readonly Flow[], question: string): Held {
 function commonest(flows: readonly Flow[], column: string): readonly string[] {
   const counts = new Map<string, number>();
   for (const { cells } of flows) {
-    const value = cellText(cells[column], '', 'utc');
-    if (value !== '') counts.set(value, (counts.get(value) ?? 0) + 1);
+    const value = filterText(cells[column]);
+    if (value !== undefined) counts.set(value, (counts.get(value) ?? 0) + 1);
   }
   return [...counts].sort((a, b) => b[1] - a[1]).map(([value]) => value);
 }

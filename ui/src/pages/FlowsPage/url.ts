@@ -18,7 +18,8 @@ export interface FlowsView {
   readonly limit: number;
 }
 
-export const LIMITS = [1000, 5000, 20_000] as const;
+/** The last is the most that the server gives in one answer. */
+export const LIMITS = [1000, 5000] as const;
 
 const DEFAULT_RANGE: Range = { kind: 'last', preset: '15m' };
 const DEFAULT_SORT: Sort = { column: 'time', descending: true };
