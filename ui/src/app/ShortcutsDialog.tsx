@@ -12,9 +12,11 @@ export function ShortcutsDialog({ onClose }: { readonly onClose: () => void }): 
       className="shortcuts"
       aria-label="Keyboard shortcuts"
       onClose={onClose}
+      // No shortcut works on the page behind it.
+      onKeyDown={(event) => event.stopPropagation()}
       onClick={({ target, currentTarget }) => target === currentTarget && onClose()}
     >
-      <form method="dialog">
+      <div>
         <h2>Keyboard shortcuts</h2>
         <dl>
           {Object.entries(SHORTCUTS).map(([id, { keys, does }]) => (
@@ -28,10 +30,10 @@ export function ShortcutsDialog({ onClose }: { readonly onClose: () => void }): 
             </div>
           ))}
         </dl>
-        <button type="submit" className="button">
+        <button type="button" className="button" onClick={() => dialog.current?.close()}>
           Close
         </button>
-      </form>
+      </div>
     </dialog>
   );
 }

@@ -141,7 +141,7 @@ export const useTrace = (id: TraceId | undefined): UseQueryResult<Trace> =>
       data !== undefined &&
       data.orphans > 0 &&
       Date.now() - (data.start + data.duration) / 1000 < UNFINISHED_MS
-        ? 3 * LIVE_MS
+        ? 2 * LIVE_MS
         : false,
     structuralSharing: false,
     retry: false,

@@ -5,6 +5,7 @@ import { afterEach, vi } from 'vitest';
 
 afterEach(() => {
   cleanup();
+  vi.useRealTimers();
   localStorage.clear();
   document.title = '';
 });
@@ -13,8 +14,8 @@ afterEach(() => {
 const WIDTH = 1280;
 const HEIGHT = 800;
 Object.defineProperties(HTMLElement.prototype, {
-  offsetWidth: { configurable: true, value: WIDTH },
-  offsetHeight: { configurable: true, value: HEIGHT },
+  clientWidth: { configurable: true, value: WIDTH },
+  clientHeight: { configurable: true, value: HEIGHT },
 });
 Element.prototype.scrollTo = () => undefined;
 Range.prototype.getClientRects = () => document.createElement('div').getClientRects();
