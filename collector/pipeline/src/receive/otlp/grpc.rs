@@ -1,0 +1,57 @@
+//! OTLP over gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`. Metrics and logs are `UNIMPLEMENTED`,
+//! which exporters take as "don't come again".
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+use weir_otlp::proto::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use weir_otlp::proto::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+
+use super::{Intake, IntakeError, MAX_REQUEST_BYTES, partial_success};
+
+/// Requests of one connection that are read at the same time; more wait in the sender.
+const REQUESTS_PER_CONNECTION: usize = 16;
+
+pub(super) async fn serve(
+    listener: TcpListener,
+    intake: Arc<Intake>,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    // The limit holds for the message as it comes and as it is unpacked.
+    let service = TraceServiceServer::new(Traces { intake })
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    Server::builder()
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .await
+}
+
+#[derive(Debug)]
+struct Traces {
+    intake: Arc<Intake>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Traces {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        match self.intake.take(request.into_inner().resource_spans).await {
+            Ok(refused) => {
+                Ok(Response::new(ExportTraceServiceResponse { partial_success: partial_success(&refused) }))
+            }
+            // Without a hint of when to retry, exporters drop what is RESOURCE_EXHAUSTED, and keep what is UNAVAILABLE.
+            Err(err @ IntakeError::TooLarge(_)) => Err(Status::resource_exhausted(err.to_string())),
+            Err(err @ IntakeError::Unavailable(_)) => Err(Status::unavailable(err.to_string())),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! OTLP over HTTP: `POST /v1/traces` with protobuf or JSON, plain or gzip. Answers come in the request's format; failures
+//! carry a `google.rpc.Status`, as the specification asks.
+//!
+//! Nothing is authenticated, so nothing that a browser sends is taken: a page of any site could reach this port.
+
+mod answer;
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::Response;
+use axum::routing::{any, post};
+use flate2::read::MultiGzDecoder;
+use futures::StreamExt;
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use weir_otlp::Refused;
+use weir_otlp::json;
+use weir_otlp::proto::collector::trace::v1::ExportTraceServiceRequest;
+use weir_otlp::proto::trace::v1::ResourceSpans;
+
+use self::answer::{Format, Problem};
+use super::{INLINE_BYTES, Intake, IntakeError, MAX_REQUEST_BYTES};
+
+/// Requests that are read at the same time; more wait, unread.
+const READ_AT_ONCE: usize = 64;
+/// How long a request may take to come: a sender that stalls must not keep others from being read.
+const READ_TIME: Duration = Duration::from_secs(10);
+
+pub(super) async fn serve(
+    listener: TcpListener,
+    intake: Arc<Intake>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let receiver = Receiver { intake, reading: Semaphore::new(READ_AT_ONCE), stop: stop.clone() };
+    let router = Router::new()
+        .route("/v1/traces", post(traces).fallback(only_post))
+        .route("/v1/metrics", any(|request| only_traces(request, "METRICS")))
+        .route("/v1/logs", any(|request| only_traces(request, "LOGS")))
+        .fallback(nothing_here)
+        .with_state(Arc::new(receiver));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+#[derive(Debug)]
+struct Receiver {
+    intake: Arc<Intake>,
+    reading: Semaphore,
+    stop: CancellationToken,
+}
+
+async fn traces(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    let format = Format::of(request.headers());
+    match receiver.receive(format, request).await {
+        Ok(refused) => format.unwrap_or_default().stored(&refused),
+        Err(problem) => format.unwrap_or_default().failed(problem),
+    }
+}
+
+async fn only_post(request: Request) -> Response {
+    let problem = Problem::method("traces are sent here with POST");
+    Format::of(request.headers()).unwrap_or_default().failed(problem)
+}
+
+async fn only_traces(request: Request, signal: &'static str) -> Response {
+    let problem = Problem::not_found(format!(
+        "Weir takes traces (POST /v1/traces): set OTEL_{signal}_EXPORTER=none where they are sent from"
+    ));
+    Format::of(request.headers()).unwrap_or_default().failed(problem)
+}
+
+async fn nothing_here(request: Request) -> Response {
+    let problem = Problem::not_found(format!(
+        "nothing is at {}: this port takes OTLP traces (POST /v1/traces); the web page is on another",
+        request.uri().path()
+    ));
+    Format::of(request.headers()).unwrap_or_default().failed(problem)
+}
+
+impl Receiver {
+    async fn receive(&self, format: Option<Format>, request: Request) -> Result<Refused, Problem> {
+        // Only browsers send it, and they always do where a page of another site posts.
+        if let Some(origin) = text(request.headers(), &header::ORIGIN) {
+            return Err(Problem::forbidden(format!("requests from a web page ({origin}) are refused")));
+        }
+        let format = format.ok_or_else(|| {
+            Problem::unsupported("Content-Type must be application/x-protobuf or application/json".to_owned())
+        })?;
+        let is_gzip = is_gzip(request.headers())?;
+        let body = self.read(request.into_body()).await;
+        let spans = match body {
+            Ok(body) if body.len() <= INLINE_BYTES && !is_gzip => decode(format, &body),
+            Ok(body) => tokio::task::spawn_blocking(move || {
+                let unpacked = if is_gzip { unpack(&body)? } else { body };
+                decode(format, &unpacked)
+            })
+            .await
+            .unwrap_or_else(|err| Err(Problem::internal(err.to_string()))),
+            Err(problem) => Err(problem),
+        };
+        let spans = spans.inspect_err(|problem| {
+            if let Some(reason) = problem.refusal() {
+                self.intake.refuse_request(reason, &problem.message);
+            }
+        })?;
+        self.intake.take(spans).await.map_err(|err| match err {
+            IntakeError::TooLarge(_) => Problem::too_large(err.to_string()),
+            IntakeError::Unavailable(_) => Problem::unavailable(err.to_string()),
+        })
+    }
+
+    async fn read(&self, body: Body) -> Result<Vec<u8>, Problem> {
+        let _reading = self.reading.acquire().await.expect("nobody closes it");
+        tokio::select! {
+            read = tokio::time::timeout(READ_TIME, read(body)) => {
+                let slow = |_| Problem::timeout(format!("the request took more than {READ_TIME:?} to come"));
+                read.map_err(slow)?
+            }
+            () = self.stop.cancelled() => Err(Problem::unavailable("Weir is stopping".to_owned())),
+        }
+    }
+}
+
+/// The whole body, as it came.
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|err| Problem::malformed(format!("the request ended early: {err}")))?;
+        if bytes.len() + chunk.len() > MAX_REQUEST_BYTES {
+            return Err(larger_than_the_limit());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Gzip's content; no more than the limit is unpacked.
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let mut limited = MultiGzDecoder::new(packed).take(MAX_REQUEST_BYTES as u64 + 1);
+    limited.read_to_end(&mut bytes).map_err(|err| Problem::malformed(format!("not gzip: {err}")))?;
+    if bytes.len() > MAX_REQUEST_BYTES {
+        return Err(larger_than_the_limit());
+    }
+    Ok(bytes)
+}
+
+fn decode(format: Format, body: &[u8]) -> Result<Vec<ResourceSpans>, Problem> {
+    match format {
+        Format::Protobuf => ExportTraceServiceRequest::decode(body)
+            .map(|request| request.resource_spans)
+            .map_err(|err| Problem::malformed(format!("not an ExportTraceServiceRequest: {err}"))),
+        Format::Json => json::decode::traces(body).map_err(|err| Problem::malformed(err.to_string())),
+    }
+}
+
+fn larger_than_the_limit() -> Problem {
+    Problem::too_large(format!(
+        "the request is larger than {MAX_REQUEST_BYTES} bytes, unpacked or as it came: send fewer spans at a time"
+    ))
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
+    match text(headers, &header::CONTENT_ENCODING).unwrap_or_default().trim() {
+        "" | "identity" => Ok(false),
+        "gzip" => Ok(true),
+        other => {
+            Err(Problem::unsupported(format!("Content-Encoding {other:?} is unknown: send gzip, or none")))
+        }
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    // What isn't text is there all the same.
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}

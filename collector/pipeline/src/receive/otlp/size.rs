@@ -1,0 +1,87 @@
+//! How large a request becomes as rows, and how much of that may be under way: each row repeats what OTLP says once of
+//! its resource and scope, so a small request can become very large.
+
+use prost::Message;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use weir_model::SpanRow;
+use weir_otlp::proto::trace::v1::ResourceSpans;
+
+/// Bytes of rows that are under way at the same time, in all requests together; what comes beyond waits.
+const MAX_ROW_BYTES: usize = 256 << 20;
+/// What a permit stands for.
+const PERMIT_BYTES: usize = 1 << 10;
+
+/// The request would become more than fits.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the request becomes {bytes} bytes once each span has its resource's attributes, the limit is {MAX_ROW_BYTES}: \
+     send fewer spans at a time"
+)]
+pub(super) struct TooLarge {
+    bytes: usize,
+}
+
+/// About how many bytes of rows the spans become.
+pub(super) fn row_bytes(groups: &[ResourceSpans]) -> usize {
+    let of_group = |group: &ResourceSpans| -> usize {
+        let resource = group.resource.as_ref().map_or(0, Message::encoded_len) + group.schema_url.len();
+        let of_scope = group.scope_spans.iter().map(|scope_group| {
+            let scope =
+                scope_group.scope.as_ref().map_or(0, Message::encoded_len) + scope_group.schema_url.len();
+            let repeated = size_of::<SpanRow>() + resource + scope;
+            let own: usize = scope_group.spans.iter().map(Message::encoded_len).sum();
+            scope_group.spans.len().saturating_mul(repeated).saturating_add(own)
+        });
+        of_scope.fold(0, usize::saturating_add)
+    };
+    groups.iter().map(of_group).fold(0, usize::saturating_add)
+}
+
+/// Room for rows.
+#[derive(Debug)]
+pub(super) struct Budget(Semaphore);
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget(Semaphore::new(MAX_ROW_BYTES / PERMIT_BYTES))
+    }
+}
+
+impl Budget {
+    /// Waits until there is room for so many bytes; it is given back when the permit is dropped.
+    pub(super) async fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, TooLarge> {
+        if bytes > MAX_ROW_BYTES {
+            return Err(TooLarge { bytes });
+        }
+        let permits = bytes.div_ceil(PERMIT_BYTES) as u32;
+        Ok(self.0.acquire_many(permits).await.expect("nobody closes it"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_otlp::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
+    use weir_otlp::proto::resource::v1::Resource;
+    use weir_otlp::proto::trace::v1::{ScopeSpans, Span};
+
+    use super::*;
+
+    /// 1,000 spans that share a resource of 1 MiB: 1 MiB on the wire, 1 GiB as rows.
+    #[tokio::test]
+    async fn a_small_request_that_becomes_large_is_refused() {
+        let value = AnyValue { value: Some(Value::StringValue("x".repeat(1 << 20))) };
+        let attribute = KeyValue { key: "k".into(), value: Some(value), key_strindex: 0 };
+        let mut groups = vec![ResourceSpans {
+            resource: Some(Resource { attributes: vec![attribute], ..Resource::default() }),
+            scope_spans: vec![ScopeSpans { spans: vec![Span::default(); 1000], ..ScopeSpans::default() }],
+            schema_url: String::new(),
+        }];
+        assert!(row_bytes(&groups) > 1000 << 20);
+        let budget = Budget::default();
+        let err = budget.room(row_bytes(&groups)).await.map(drop).expect_err("too large");
+        assert!(err.to_string().contains("send fewer spans at a time"), "{err}");
+
+        groups[0].scope_spans[0].spans.truncate(10);
+        assert!(budget.room(row_bytes(&groups)).await.is_ok());
+    }
+}
