@@ -93,7 +93,8 @@ fn contains(column: &str, value: &str) -> String {
     format!("strpos(lower(CAST({column} AS VARCHAR)), {}) > 0", quoted(&value.to_lowercase()))
 }
 
-fn quoted(value: &str) -> String {
+/// A text as an SQL literal. Everything that comes from outside goes into SQL through here.
+pub(crate) fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
