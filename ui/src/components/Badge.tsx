@@ -24,11 +24,18 @@ const ENCRYPTION: Readonly<Record<Encryption, { tone: Tone; word: string; title:
   unknown: { tone: 'plain', word: 'unknown', title: 'Nothing seen that proves either' },
 };
 
-export function EncryptionBadge({ encryption }: { readonly encryption: Encryption }): ReactNode {
+interface EncryptionBadgeProps {
+  readonly encryption: Encryption;
+  /** Of TLS, where it is known: `1.3`. */
+  readonly version?: string | undefined;
+}
+
+export function EncryptionBadge({ encryption, version }: EncryptionBadgeProps): ReactNode {
   const { tone, word, title } = ENCRYPTION[encryption];
   return (
     <Badge tone={tone} title={title}>
       {word}
+      {version !== undefined && (encryption === 'tls' || encryption === 'mtls') && ` ${version}`}
     </Badge>
   );
 }

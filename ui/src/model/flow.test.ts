@@ -1,6 +1,16 @@
 import { describe, expect, it } from 'vitest';
 
-import { addressOf, bothWays, encryptionOf, endedBadly, flowOf, nameOf, partsOfKey, type Flow } from './flow';
+import {
+  addressOf,
+  bothWays,
+  encryptionOf,
+  endedBadly,
+  flowOf,
+  nameOf,
+  observerText,
+  partsOfKey,
+  type Flow,
+} from './flow';
 import type { Cell } from './quantity';
 
 function flow(cells: Record<string, Cell>): Flow {
@@ -55,6 +65,15 @@ describe('a flow', () => {
       false,
       true,
       true,
+    ]);
+  });
+
+  it('names its observer for people', () => {
+    expect(['client', 'both', 'path', undefined].map(observerText)).toEqual([
+      'the client',
+      'both ends',
+      'a node on the path',
+      'an unknown observer',
     ]);
   });
 

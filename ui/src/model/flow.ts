@@ -73,6 +73,17 @@ export function endText({ cells }: Flow): string | undefined {
   return text(cells, 'close_reason')?.replaceAll('_', ' ');
 }
 
+const OBSERVERS: Readonly<Record<string, string>> = {
+  client: 'the client',
+  server: 'the server',
+  both: 'both ends',
+  path: 'a node on the path',
+};
+
+/** Who saw it, for people. */
+export const observerText = (observer: string | undefined): string =>
+  OBSERVERS[observer ?? ''] ?? 'an unknown observer';
+
 /** Whether it ended in a way that someone should look at. */
 export function endedBadly({ cells }: Flow): boolean {
   const reason = text(cells, 'close_reason');

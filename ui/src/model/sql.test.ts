@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { fillRange, usesRange, wordAt } from './sql';
+import { columnsInReach, fillRange, usesRange, wordAt } from './sql';
+import type { Table } from './table';
 import type { Range } from './time';
 
 const RANGE: Range = {
@@ -62,5 +63,42 @@ describe('the word at a position', () => {
 
   it('is nothing outside of the text', () => {
     expect(wordAt('SELECT 1', { line: 9, column: 1 })).toBeUndefined();
+  });
+});
+
+describe('columns in reach', () => {
+  const table = (name: string, ...columns: string[]): Table => ({
+    name,
+    description: '',
+    columns: columns.map((column) => ({
+      name: column,
+      type: 'VARCHAR',
+      unit: '',
+      description: '',
+      otel: '',
+      ipfix: '',
+      zeek: '',
+    })),
+  });
+  const tables = [
+    table('flows', 'time', 'rtt_us'),
+    table('spans', 'time', 'service'),
+    table('dns', 'question'),
+  ];
+  const names = (written: string): string[] =>
+    columnsInReach(written, tables).map(
+      ({ column, tables: having }) => `${column.name}: ${having.join(' ')}`,
+    );
+
+  it('are those of the tables that the query names', () => {
+    expect(names('SELECT t FROM Flows JOIN spans USING (time)')).toEqual([
+      'time: flows spans',
+      'rtt_us: flows',
+      'service: spans',
+    ]);
+  });
+
+  it('are all while it names none', () => {
+    expect(names('SELECT q')).toContain('question: dns');
   });
 });

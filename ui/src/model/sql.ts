@@ -1,5 +1,6 @@
 /** Queries as readers write them: `$start` and `$end` stand for the page's time range. Pure. */
 
+import type { Column, Table } from './table';
 import { bounds, type Range } from './time';
 
 /** A place in a text, both from 1; columns count characters. */
@@ -75,4 +76,25 @@ export function wordAt(
   // At the end of a line, the last letter stands for what is missing.
   if (word === '') return { from: start + Math.max(0, at - 1), to: start + at };
   return { from: start + at, to: start + at + word.length };
+}
+
+/** A column that may be written in a query, and the tables that have it. */
+export interface Reachable {
+  readonly column: Column;
+  readonly tables: readonly string[];
+}
+
+/** Columns of the tables that the query names; of all tables while it names none. Each name once. */
+export function columnsInReach(written: string, tables: readonly Table[]): readonly Reachable[] {
+  const words = new Set(written.toLowerCase().match(/\w+/g));
+  const named = tables.filter(({ name }) => words.has(name));
+  const found = new Map<string, { column: Column; tables: string[] }>();
+  for (const { name, columns } of named.length === 0 ? tables : named) {
+    for (const column of columns) {
+      const known = found.get(column.name);
+      if (known === undefined) found.set(column.name, { column, tables: [name] });
+      else known.tables.push(name);
+    }
+  }
+  return [...found.values()];
 }

@@ -14,6 +14,7 @@ import {
   flowOf,
   nameOf,
   number,
+  observerText,
   partsOfKey,
   text,
   type Flow,
@@ -80,9 +81,7 @@ export function FlowPanel({
       )}
       {rowsOf(connection.data?.handshakes).map((cells, index) => (
         <section key={index}>
-          <h3>
-            TLS handshake{typeof cells['observer'] === 'string' ? `, seen by the ${cells['observer']}` : ''}
-          </h3>
+          <h3>TLS handshake, seen by {observerText(text(cells, 'observer'))}</h3>
           <FieldList
             label="TLS handshake"
             fields={fieldsOf(
@@ -124,7 +123,7 @@ function Title({ flow, zone }: { readonly flow: Flow; readonly zone: Zone }): Re
       </p>
       <p>
         {pointText(flow.time, zone)} · {text(flow.cells, 'protocol') ?? 'unknown protocol'} ·{' '}
-        <EncryptionBadge encryption={encryptionOf(flow)} />
+        <EncryptionBadge encryption={encryptionOf(flow)} version={text(flow.cells, 'tls_version')} />
       </p>
     </>
   );
@@ -173,12 +172,11 @@ function Actions({
 }
 
 function Life({ intervals, zone }: { readonly intervals: readonly Flow[]; readonly zone: Zone }): ReactNode {
-  const observers = [...new Set(intervals.map(({ cells }) => text(cells, 'observer') ?? ''))];
+  const observers = [...new Set(intervals.map(({ cells }) => observerText(text(cells, 'observer'))))];
   return (
     <section>
       <h3>
-        The connection: {plural(intervals.length, 'row')}
-        {observers.length > 1 ? `, seen by ${observers.join(' and ')}` : ''}
+        The connection: {plural(intervals.length, 'row')}, seen by {observers.join(' and ')}
       </h3>
       <table className="flow-life">
         <thead>
@@ -196,7 +194,7 @@ function Life({ intervals, zone }: { readonly intervals: readonly Flow[]; readon
             const rtt = number(flow.cells, 'rtt_us');
             return (
               <tr key={flow.key}>
-                <td>{clockText(flow.time, zone)}</td>
+                <td>{clockText(flow.time, zone).slice(0, 8)}</td>
                 <td>{text(flow.cells, 'observer')}</td>
                 <td>{endText(flow) ?? text(flow.cells, 'state')}</td>
                 <td>{bytesText(number(flow.cells, 'client_bytes') ?? 0)}</td>

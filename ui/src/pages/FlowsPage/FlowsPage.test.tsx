@@ -36,7 +36,7 @@ describe('the Flows page', () => {
       '10.77.0.3:8443',
       '1.53 kB',
       '312 µs',
-      'TLS',
+      'TLS 1.3',
       'http/1.1',
       JA4,
     ]) {
@@ -114,7 +114,7 @@ describe('the Flows page', () => {
     serveAnd();
     const { user, address } = open('/flows');
     await rowOf(/api\.demo\.internal/);
-    await user.click(screen.getByRole('button', { name: /Sent by client/ }));
+    await user.click(screen.getByRole('button', { name: /Client sent/ }));
     expect(address().searchParams.get('s')).toBe('-client_bytes');
     expect(screen.getAllByRole('row')[1]).toHaveTextContent('800 kB');
   });

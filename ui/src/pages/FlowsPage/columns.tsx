@@ -30,31 +30,30 @@ export const DEFAULT_COLUMNS: readonly string[] = [
   'client',
   'server',
   'protocol',
+  'encryption',
+  'tls_sni',
+  'tls_ja4',
+  'state',
   'client_bytes',
   'server_bytes',
-  'packets',
-  'retransmits',
   'rtt_us',
+  'retransmits',
   'connect_us',
-  'state',
-  'encryption',
-  'tls_version',
-  'tls_sni',
+  'packets',
   'tls_alpn',
-  'tls_ja4',
 ];
 
 /** Titles and widths of columns that are shown as they are. */
 const SHOWN: Readonly<Record<string, { title: string; width: number }>> = {
-  protocol: { title: 'Proto', width: 64 },
-  client_bytes: { title: 'Sent by client', width: 112 },
-  server_bytes: { title: 'Sent by server', width: 112 },
+  protocol: { title: 'Proto', width: 56 },
+  client_bytes: { title: 'Client sent', width: 104 },
+  server_bytes: { title: 'Server sent', width: 104 },
   rtt_us: { title: 'RTT', width: 84 },
   connect_us: { title: 'Connect', width: 84 },
-  tls_version: { title: 'TLS', width: 54 },
-  tls_sni: { title: 'SNI', width: 190 },
+  tls_version: { title: 'TLS', width: 60 },
+  tls_sni: { title: 'SNI', width: 156 },
   tls_alpn: { title: 'ALPN', width: 84 },
-  tls_ja4: { title: 'JA4', width: 292 },
+  tls_ja4: { title: 'JA4', width: 284 },
 };
 
 /** Columns that the flows answer adds from the handshake; the schema tells their meaning. */
@@ -92,7 +91,7 @@ function madeColumns(zone: Zone, today: Date): readonly FlowColumn[] {
       id: 'time',
       title: 'Time',
       hint: 'Start of the interval',
-      width: 112,
+      width: 124,
       sortable,
       value: ({ cells }) => cells['time'] ?? null,
       cell: ({ time }) => <time dateTime={time.toISOString()}>{shortPointText(time, zone, today)}</time>,
@@ -123,7 +122,7 @@ function madeColumns(zone: Zone, today: Date): readonly FlowColumn[] {
       id: 'state',
       title: 'State',
       hint: 'Where in its life the connection was in the interval, and how it ended',
-      width: 150,
+      width: 138,
       sortable,
       value: ({ cells }) => text(cells, 'close_reason') ?? text(cells, 'state') ?? null,
       cell: (flow) => <State flow={flow} />,
@@ -131,11 +130,13 @@ function madeColumns(zone: Zone, today: Date): readonly FlowColumn[] {
     {
       id: 'encryption',
       title: 'Encryption',
-      hint: 'mTLS, TLS, plaintext, or unknown where nothing proves either',
-      width: 96,
+      hint: 'mTLS or TLS with its version, plaintext, or unknown where nothing proves either',
+      width: 108,
       sortable,
       value: encryptionOf,
-      cell: (flow) => <EncryptionBadge encryption={encryptionOf(flow)} />,
+      cell: (flow) => (
+        <EncryptionBadge encryption={encryptionOf(flow)} version={text(flow.cells, 'tls_version')} />
+      ),
     },
   ];
 }
@@ -145,7 +146,7 @@ function endColumn(end: End, title: string, hint: string): FlowColumn {
     id: end,
     title,
     hint,
-    width: 250,
+    width: 180,
     grows: true,
     sortable: true,
     value: (flow) => `${nameOf(flow, end) ?? ''} ${addressOf(flow, end)}`,

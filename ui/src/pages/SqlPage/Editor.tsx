@@ -23,7 +23,7 @@ import {
 import { tags } from '@lezer/highlight';
 import { useEffect, useRef, useState, type ReactNode } from 'react';
 
-import { wordAt, type Position } from '@/model/sql';
+import { columnsInReach, wordAt, type Position } from '@/model/sql';
 import type { Table } from '@/model/table';
 
 export interface Mistake {
@@ -109,7 +109,10 @@ export function Editor({ text, tables, mistake, insertion, jump, onChange, onRun
       ]),
     );
     view?.dispatch({
-      effects: language.reconfigure(sql({ dialect: PostgreSQL, schema, upperCaseKeywords: true })),
+      effects: language.reconfigure([
+        sql({ dialect: PostgreSQL, schema, upperCaseKeywords: true }),
+        PostgreSQL.language.data.of({ autocomplete: bareColumns(tables) }),
+      ]),
     });
   }, [view, tables, language]);
 
@@ -143,6 +146,25 @@ export function Editor({ text, tables, mistake, insertion, jump, onChange, onRun
 
   return <div ref={host} className="sql-editor" />;
 }
+
+/** Completes columns that are written without their table. */
+const bareColumns =
+  (tables: readonly Table[]) =>
+  (context: CompletionContext): CompletionResult | null => {
+    const word = context.matchBefore(/[A-Za-z_]\w*/);
+    if (word === null || /[.\w$'"]/.test(context.state.sliceDoc(word.from - 1, word.from))) return null;
+    return {
+      from: word.from,
+      validFor: /^\w*$/,
+      options: columnsInReach(context.state.doc.toString(), tables).map(({ column, tables: having }) => ({
+        label: column.name,
+        type: 'property',
+        detail: having.length > 2 ? column.type : `${column.type}, ${having.join(', ')}`,
+        info: column.description,
+        boost: 1,
+      })),
+    };
+  };
 
 /** Completes `$start` and `$end`. */
 function rangeMarks(context: CompletionContext): CompletionResult | null {

@@ -123,7 +123,7 @@ export function SqlPage(): ReactNode {
           ) : answer.error !== null ? (
             <QueryFailure error={answer.error} onJump={(to) => setJump({ to })} retry={() => run(query)} />
           ) : query === '' ? (
-            <Notice title="Ask anything of the tables on the left">
+            <Notice title="Ask anything of what Weir keeps">
               <p>
                 Press Ctrl+Enter to run the query above, or choose an example. <code>$start</code> and{' '}
                 <code>$end</code> stand for the time range. Escape, then Tab, leaves the editor.

@@ -48,7 +48,7 @@ export function SearchForm({ view, change, onAgain }: SearchFormProps): ReactNod
       />
       <TypedField
         id="traces-min"
-        label="At least"
+        label="Min duration"
         placeholder="1.5ms"
         value={view.minDuration}
         problem={durationProblem}
@@ -57,15 +57,15 @@ export function SearchForm({ view, change, onAgain }: SearchFormProps): ReactNod
       />
       <TypedField
         id="traces-max"
-        label="At most"
+        label="Max duration"
         placeholder="2s"
         value={view.maxDuration}
         problem={durationProblem}
         onChange={(maxDuration) => change({ maxDuration })}
         onAgain={onAgain}
       />
-      <label>
-        Most
+      <label className="search-limit">
+        Limit
         <select value={view.limit} onChange={({ target }) => change({ limit: Number(target.value) })}>
           {LIMITS.map((limit) => (
             <option key={limit}>{limit}</option>

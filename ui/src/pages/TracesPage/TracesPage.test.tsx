@@ -36,7 +36,7 @@ describe('the Traces page', () => {
     await screen.findByRole('option', { name: 'TCP connection' });
     await user.selectOptions(screen.getByRole('combobox', { name: 'Operation' }), 'TCP connection');
     await user.type(screen.getByRole('textbox', { name: 'Tags' }), 'error tls.cipher=X{Enter}');
-    await user.type(screen.getByRole('textbox', { name: 'At least' }), '1.5ms{Enter}');
+    await user.type(screen.getByRole('textbox', { name: 'Min duration' }), '1.5ms{Enter}');
     await waitFor(() =>
       expect(Object.fromEntries(server.of(summaries).at(-1)?.params ?? [])).toMatchObject({
         'query.serviceName': 'front',
@@ -52,7 +52,7 @@ describe('the Traces page', () => {
       tags: 'error tls.cipher=X',
       min: '1.5ms',
     });
-    expect(screen.getByRole('textbox', { name: 'At least' })).toHaveFocus();
+    expect(screen.getByRole('textbox', { name: 'Min duration' })).toHaveFocus();
   });
 
   it('asks again for the same on Enter and by the button', async () => {
@@ -69,7 +69,7 @@ describe('the Traces page', () => {
     const server = serveAnd();
     const { user } = open('/traces');
     await screen.findByRole('grid', { name: 'Traces' });
-    const field = screen.getByRole('textbox', { name: /At most/ });
+    const field = screen.getByRole('textbox', { name: /Max duration/ });
     await user.type(field, '5 seconds{Enter}');
     expect(field).toBeInvalid();
     expect(field).toHaveAccessibleDescription('Write a number and a unit, such as 1.5ms or 2s.');

@@ -81,7 +81,7 @@ export function TracesPage(): ReactNode {
             <p>
               {plural(found.length, 'trace')}
               {found.length >= limit &&
-                ', the newest that match; raise “Most” or narrow the search for others'}
+                ', the newest that match; raise the limit or narrow the search for others'}
             </p>
             <p role="status">
               {answer.isFetching && found.length > 0
