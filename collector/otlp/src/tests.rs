@@ -1,7 +1,5 @@
 //! Promises of the whole crate: nothing is lost on the way, and nothing that a sender writes brings it down.
 
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
 mod arbitrary;
 mod json;
 mod refused;

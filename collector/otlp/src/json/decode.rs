@@ -166,10 +166,8 @@ pub fn any_value(json: &Json) -> Result<AnyValue> {
         Some(Value::ArrayValue(value))
     } else if let Some(value) = object.optional("kvlistValue", map)? {
         Some(Value::KvlistValue(value))
-    } else if let Some(value) = object.optional("bytesValue", bytes)? {
-        Some(Value::BytesValue(value))
     } else {
-        None
+        object.optional("bytesValue", bytes)?.map(Value::BytesValue)
     };
     Ok(AnyValue { value })
 }

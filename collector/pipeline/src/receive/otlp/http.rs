@@ -42,8 +42,8 @@ pub(super) async fn serve(
     let receiver = Receiver { intake, reading: Semaphore::new(READ_AT_ONCE), stop: stop.clone() };
     let router = Router::new()
         .route("/v1/traces", post(traces).fallback(only_post))
-        .route("/v1/metrics", any(|request| only_traces(request, "METRICS")))
-        .route("/v1/logs", any(|request| only_traces(request, "LOGS")))
+        .route("/v1/metrics", any(async |request: Request| only_traces(&request, "METRICS")))
+        .route("/v1/logs", any(async |request: Request| only_traces(&request, "LOGS")))
         .fallback(nothing_here)
         .with_state(Arc::new(receiver));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
@@ -69,7 +69,7 @@ async fn only_post(request: Request) -> Response {
     Format::of(request.headers()).unwrap_or_default().failed(problem)
 }
 
-async fn only_traces(request: Request, signal: &'static str) -> Response {
+fn only_traces(request: &Request, signal: &'static str) -> Response {
     let problem = Problem::not_found(format!(
         "Weir takes traces (POST /v1/traces): set OTEL_{signal}_EXPORTER=none where they are sent from"
     ));
