@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Tunnels in tunnels end here.
 const MAX_DEPTH: u8 = 8;
+/// LLC/SNAP's header in front of an Ethernet type.
+const SNAP: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
 
 /// Link types, by their number in capture files (<https://www.tcpdump.org/linktypes.html>).
 pub mod link {
@@ -177,6 +179,8 @@ fn ether_type(mut kind: u16, mut bytes: &[u8], depth: u8) -> Result<Packet<'_>, 
                 }
             }
             0x8864 => return ppp(from(bytes, 6)?, depth),
+            // A length: IEEE 802.3, and the type follows in LLC/SNAP.
+            0..0x0600 if bytes.starts_with(&SNAP) => (kind, bytes) = (be16(bytes, 6)?, from(bytes, 8)?),
             _ => return Err(Ignored::NotIp),
         }
     }
@@ -197,7 +201,6 @@ fn ppp(bytes: &[u8], depth: u8) -> Result<Packet<'_>, Ignored> {
 /// 802.11: only unencrypted data frames carry IP. Their header's length depends on flags that some captures hold in
 /// swapped order, so we look for what must follow it: LLC/SNAP of an Ethernet type.
 fn wifi(bytes: &[u8], depth: u8) -> Result<Packet<'_>, Ignored> {
-    const SNAP: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
     let at = [24, 26, 28, 30, 32, 36].into_iter().find(|at| bytes.get(*at..*at + 6) == Some(&SNAP));
     let at = at.ok_or(Ignored::NotIp)?;
     ether_type(be16(bytes, at + 6)?, from(bytes, at + 8)?, depth)

@@ -11,4 +11,6 @@
 
 pub mod ip;
 pub mod tcp;
+#[cfg(test)]
+mod testing;
 pub mod tls;

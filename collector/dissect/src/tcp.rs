@@ -33,6 +33,9 @@ use connection::Connection;
 /// How long a closed connection still takes in what comes late (a last acknowledgement, a reset after FIN).
 pub const LINGER_NS: i64 = 2 * SECOND_NS;
 
+/// The year 2116: later (and before 1970) lies only what a damaged capture says, and sums must not overflow.
+const LATEST_NS: i64 = i64::MAX / 2;
+
 /// How packets become flows.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -120,6 +123,7 @@ impl FlowTracker {
 
     /// Takes in the next packet, seen at `time_ns`.
     pub fn packet(&mut self, time_ns: i64, packet: &Packet<'_>) {
+        let time_ns = time_ns.clamp(0, LATEST_NS);
         self.now_ns = self.now_ns.max(time_ns);
         if self.now_ns >= self.next_sweep_ns {
             self.sweep();
@@ -132,7 +136,7 @@ impl FlowTracker {
 
     /// Time went by without a packet (a capture that is still being written).
     pub fn advance(&mut self, now_ns: i64) {
-        self.now_ns = self.now_ns.max(now_ns);
+        self.now_ns = self.now_ns.max(now_ns.clamp(0, LATEST_NS));
         if self.now_ns >= self.next_sweep_ns {
             self.sweep();
         }

@@ -6,7 +6,7 @@
 //! | `stream.rs`       | one direction: bytes → records → handshake messages, over any number of segments |
 //! | `hello.rs`        | ClientHello and ServerHello, extensions by number                               |
 //! | `ja3.rs`          | JA3 and JA3S                                                                    |
-//! | `ja4.rs`          | JA4 of the client (FoxIO's BSD-3 specification; nothing else of JA4+)            |
+//! | `ja4.rs`          | JA4 of the client (`FoxIO`'s BSD-3 specification; nothing else of JA4+)          |
 //! | `names.rs`        | IANA's names: versions, cipher suites, groups, alerts; GREASE                    |
 //! | `handshake.rs`    | the facts, and the row that they fill                                           |
 //!

@@ -17,10 +17,10 @@ pub(super) fn in_udp(src_port: u16, dst_port: u16, payload: &[u8], depth: u8) ->
     }
 }
 
-/// RFC 7348: the flag that says the network id is valid, and nothing else; then Ethernet.
+/// RFC 7348: the flag that says the network id is valid, and no other but the one of group policies; then Ethernet.
 fn vxlan(bytes: &[u8], depth: u8) -> Inner<'_> {
     let header = bytes.first_chunk::<8>()?;
-    (header[0] == 0x08 && header[7] == 0).then(|| ethernet(&bytes[8..], depth))
+    (header[0] & 0x7f == 0x08 && header[7] == 0).then(|| ethernet(&bytes[8..], depth))
 }
 
 /// RFC 8926: version 0, options in words of 4 bytes, then what `protocol type` says.
@@ -43,7 +43,7 @@ fn gtp(bytes: &[u8], depth: u8) -> Inner<'_> {
     if header[0] & 0xf0 != 0x30 || header[1] != 0xff {
         return None;
     }
-    let mut at = if header[0] & 0x07 == 0 { 8 } else { 12 };
+    let mut at = if header[0] & 0x07 > 0 { 12 } else { 8 };
     let mut next = if header[0] & 0x04 == 0 { 0 } else { *bytes.get(11)? };
     while next != 0 {
         let length = usize::from(*bytes.get(at)?).max(1) * 4;

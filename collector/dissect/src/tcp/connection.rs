@@ -118,12 +118,11 @@ impl Connection {
         if let Some(id) = &self.id {
             return id.clone();
         }
-        let id = match (self.halves[0].isn, self.halves[1].isn) {
-            (Some(client), Some(server)) => ids::tcp_connection_id(client, server),
-            _ => {
-                let protocol = if self.udp { "udp" } else { "tcp" };
-                ids::flow_id(&options.node, protocol, self.client, self.server, self.first_ns)
-            }
+        let id = if let (Some(client), Some(server)) = (self.halves[0].isn, self.halves[1].isn) {
+            ids::tcp_connection_id(client, server)
+        } else {
+            let protocol = if self.udp { "udp" } else { "tcp" };
+            ids::flow_id(&options.node, protocol, self.client, self.server, self.first_ns)
         };
         self.id.insert(id).clone()
     }
@@ -138,7 +137,11 @@ impl Connection {
             let ours = Some(header.acknowledged.wrapping_sub(1)) == self.halves[0].isn;
             return self.closed.is_some() && !ours;
         }
-        src != self.client || self.halves[0].isn != Some(header.sequence)
+        if src != self.client {
+            // Both ends may open at the same time (RFC 9293 §3.5): then ours was not answered yet.
+            return self.closed.is_some() || self.halves[1].spoke() || self.halves[0].isn.is_none();
+        }
+        self.halves[0].isn != Some(header.sequence)
     }
 
     pub(super) fn is_idle(&self, now_ns: i64, options: &Options) -> bool {
@@ -192,7 +195,7 @@ impl Connection {
         }
         if length > 0 && !reset {
             if side == Side::Server && self.first_byte_us.is_none() {
-                self.first_byte_us = self.established_ns.map(|established| (time_ns - established) / 1000);
+                self.first_byte_us = self.established_ns.map(|established| micros(established, time_ns));
             }
             if !is_padding(header, packet.payload) {
                 self.look(time_ns, side, header.sequence.wrapping_add(u32::from(syn)), packet, options, rows);
@@ -299,10 +302,9 @@ impl Connection {
 
     /// Whether the row must wait though its interval is over: for the number that makes its id, or for stragglers.
     fn waits(&self, now_ns: i64) -> bool {
-        let unanswered =
-            self.halves[0].isn.is_some() && self.halves[1].isn.is_none() && self.closed.is_none();
+        let unanswered = self.halves[0].isn.is_some() && !self.halves[1].spoke() && self.closed.is_none();
         let lingers = !self.closing_told && self.closed.is_some_and(|(at, _)| now_ns - at <= LINGER_NS);
-        !self.udp && (unanswered && self.established_ns.is_none() && self.halves[1].packets == 0 || lingers)
+        !self.udp && (unanswered || lingers)
     }
 
     /// At an interval's end. False: the connection may be forgotten.
@@ -351,6 +353,11 @@ impl Connection {
             rows.flows.push(row);
         }
     }
+}
+
+/// From one moment to a later one, µs; none at all where a capture's clock went back.
+pub(super) fn micros(from_ns: i64, to_ns: i64) -> i64 {
+    (to_ns - from_ns).max(0) / 1000
 }
 
 /// Some network stacks count an Ethernet frame's padding as payload: up to 6 zeros on a bare acknowledgement.

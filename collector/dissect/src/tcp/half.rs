@@ -46,7 +46,7 @@ impl Half {
         let end = sequence.wrapping_add(span);
         let next = *self.next.get_or_insert(sequence);
         let ahead = sequence.wrapping_sub(next);
-        if ahead == 0 || (ahead < MAX_JUMP && ahead > 0) {
+        if ahead < MAX_JUMP {
             if ahead > 0 {
                 if self.holes.len() == MAX_HOLES {
                     self.holes.remove(0);
@@ -56,23 +56,23 @@ impl Half {
             self.bytes += i64::from(length);
             self.next = Some(end);
             self.time(end, time_ns);
-        } else if (1 << 31..=u32::MAX - MAX_JUMP).contains(&ahead) || (MAX_JUMP..1 << 31).contains(&ahead) {
+        } else if ahead <= u32::MAX - MAX_JUMP {
             // Not below and not ahead within any window: begin anew from here.
             self.holes.clear();
             self.bytes += i64::from(length);
             self.next = Some(end);
         } else {
-            self.sent_below(time_ns, sequence, end, next, length);
+            // A keep-alive's byte is the last one again, on purpose; a SYN or FIN there was lost and is sent again.
+            let keep_alive = length <= 1 && !syn && !fin && sequence == next.wrapping_sub(1);
+            if !keep_alive {
+                self.sent_below(time_ns, sequence, end, next, length);
+            }
         }
         self.finished |= fin;
     }
 
     /// A segment that begins below what was seen already.
     fn sent_below(&mut self, time_ns: i64, sequence: u32, end: u32, next: u32, length: u32) {
-        // A keep-alive's byte is the last one again, on purpose.
-        if length <= 1 && sequence == next.wrapping_sub(1) {
-            return;
-        }
         let beyond = distance(next, end).max(0);
         let mut fresh = beyond;
         let mut reordered = false;
@@ -105,6 +105,11 @@ impl Half {
     /// Begins to time the acknowledgement up to `end`, one at a time as RFC 6298 §3 has it.
     fn time(&mut self, end: u32, time_ns: i64) {
         self.timed.get_or_insert((end, time_ns));
+    }
+
+    /// Whether anything but resets was seen of it, in whatever interval.
+    pub(super) fn spoke(&self) -> bool {
+        self.next.is_some()
     }
 
     /// The other end acknowledged everything below `acknowledged`.

@@ -49,22 +49,24 @@ impl Watch {
         let Watch { conversation, streams, looked } = self;
         let stream = &mut streams[side.index()];
         if stream.lost {
-            return Progress::NotTls;
+            // What isn't seen proves nothing: neither TLS nor that there is none.
+            return Progress::NeedMore;
         }
         let next = *stream.next.get_or_insert(sequence);
         let behind = distance(sequence, next);
         let progress = if behind < 0 {
             stream.keep(sequence, payload, payload.len() < length)
         } else {
+            let mut progress = Progress::NeedMore;
             let fresh = payload.get(behind as usize..).unwrap_or_default();
-            if fresh.is_empty() && payload.len() == length {
-                return Progress::NeedMore;
+            if !fresh.is_empty() {
+                *looked += fresh.len();
+                stream.next = Some(next.wrapping_add(fresh.len() as u32));
+                progress = conversation.push(side, time_ns, fresh);
             }
-            *looked += fresh.len();
-            stream.next = Some(next.wrapping_add(fresh.len() as u32));
-            let mut progress = conversation.push(side, time_ns, fresh);
-            // The capture kept only the beginning of the packet: the rest is a hole that nothing will fill.
-            stream.lost |= payload.len() < length;
+            // The capture kept only the beginning of the packet: the rest is a hole that nothing will fill, unless
+            // all of it was seen before.
+            stream.lost |= payload.len() < length && (behind as usize) < length;
             while let Some(bytes) = stream.release() {
                 *looked += bytes.len();
                 progress = conversation.push(side, time_ns, &bytes);
@@ -102,13 +104,18 @@ impl InOrder {
 
     /// The next bytes that waited and whose turn it is.
     fn release(&mut self) -> Option<Vec<u8>> {
-        let next = self.next?;
-        let at = self.waiting.iter().position(|(sequence, _)| distance(*sequence, next) >= 0)?;
-        let (sequence, mut bytes) = self.waiting.swap_remove(at);
-        self.waiting_bytes -= bytes.len();
-        let known = (distance(sequence, next) as usize).min(bytes.len());
-        bytes.drain(..known);
-        self.next = Some(next.wrapping_add(bytes.len() as u32));
-        Some(bytes)
+        let next = self.next.filter(|_| !self.lost)?;
+        loop {
+            let at = self.waiting.iter().position(|(sequence, _)| distance(*sequence, next) >= 0)?;
+            let (sequence, mut bytes) = self.waiting.swap_remove(at);
+            self.waiting_bytes -= bytes.len();
+            let known = distance(sequence, next) as usize;
+            // What came by another way in the meantime is no news.
+            if known < bytes.len() {
+                bytes.drain(..known);
+                self.next = Some(next.wrapping_add(bytes.len() as u32));
+                return Some(bytes);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use weir_model::{FlowRow, TlsHandshakeRow};
 
 use super::Options;
-use super::connection::Connection;
+use super::connection::{Connection, micros};
 use super::half::Half;
 use crate::tls::Handshake;
 
@@ -20,9 +20,11 @@ pub(super) fn flow(connection: &mut Connection, end_ns: i64, options: &Options) 
     };
     let closed = connection.closed.filter(|_| closes);
     let [client, server] = &connection.halves;
+    let time = connection.interval_ns.max(connection.first_ns);
     let mut row = FlowRow {
-        time: connection.interval_ns.max(connection.first_ns),
-        end_time: Some(closed.map_or(end_ns, |(at, _)| at)),
+        time,
+        // A capture's clock may have gone back in the meantime.
+        end_time: Some(closed.map_or(end_ns, |(at, _)| at).max(time)),
         opened_time: connection.opened_ns,
         state: word(state),
         close_reason: closed.and_then(|(_, reason)| word(reason)),
@@ -90,7 +92,7 @@ pub(super) fn handshake(
 }
 
 fn connect_us(connection: &Connection) -> Option<i64> {
-    Some((connection.established_ns? - connection.opened_ns?) / 1000)
+    Some(micros(connection.opened_ns?, connection.established_ns?))
 }
 
 /// From one end to the other and back: the way is cut in two where we look, and each direction's acknowledgements
@@ -102,6 +104,7 @@ fn whole(client: &Half, server: &Half, part: impl Fn(&Half) -> Option<i64>) -> O
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a column that may be absent, as all text columns")]
 fn word(text: &'static str) -> Option<SmolStr> {
     Some(SmolStr::new_static(text))
 }

@@ -102,9 +102,10 @@ impl Conversation {
             self.streams.iter_mut().for_each(Stream::stop);
             return Progress::Done;
         }
-        match self.handshake.is_some() || self.streams[side.index()].may_be_tls() {
-            true => Progress::NeedMore,
-            false => Progress::NotTls,
+        if self.handshake.is_some() || self.streams[side.index()].may_be_tls() {
+            Progress::NeedMore
+        } else {
+            Progress::NotTls
         }
     }
 
@@ -133,7 +134,7 @@ impl Conversation {
                     handshake.client = Some(side.peer());
                     handshake.time_ns = begun_ns;
                 } else if handshake.hello_us.is_none() {
-                    handshake.hello_us = Some((time_ns - handshake.time_ns) / 1000);
+                    handshake.hello_us = Some(handshake.since_hello_us(time_ns));
                 }
                 handshake.chosen(&hello);
             }

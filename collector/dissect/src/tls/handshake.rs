@@ -167,13 +167,18 @@ impl Handshake {
 
     pub(super) fn finished(&mut self, time_ns: i64) {
         self.established = Some(true);
-        self.handshake_us = Some((time_ns - self.time_ns) / 1000);
+        self.handshake_us = Some(self.since_hello_us(time_ns));
     }
 
     pub(super) fn failed(&mut self, reason: SmolStr, time_ns: i64) {
         self.established = Some(false);
         self.failure_reason = Some(reason);
-        self.handshake_us = Some((time_ns - self.time_ns) / 1000);
+        self.handshake_us = Some(self.since_hello_us(time_ns));
+    }
+
+    /// None at all where a capture's clock went back.
+    pub(super) fn since_hello_us(&self, time_ns: i64) -> i64 {
+        (time_ns - self.time_ns).max(0) / 1000
     }
 
     /// Whether its end was seen, one way or the other.

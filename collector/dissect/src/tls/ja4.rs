@@ -1,4 +1,4 @@
-//! JA4 of a TLS client over TCP, after FoxIO's specification of JA4 (BSD 3-Clause).
+//! JA4 of a TLS client over TCP, after `FoxIO`'s specification of JA4 (BSD 3-Clause).
 //!
 //! `t13d1516h2_8daaf6152771_e5627efa2ab1`: transport, version, whether there is an SNI, how many ciphers and
 //! extensions, first and last character of the first ALPN; then hashes of the sorted ciphers, and of the sorted

@@ -10,14 +10,13 @@ pub fn is_grease(value: u16) -> bool {
 /// The version as our columns write it: `1.3`, `1.2`, `1.1`, `1.0`, `ssl3`, `ssl2`.
 pub fn version(value: u16) -> SmolStr {
     SmolStr::new_static(match value {
-        0x0304 => "1.3",
         0x0303 => "1.2",
         0x0302 => "1.1",
         0x0301 => "1.0",
         0x0300 => "ssl3",
         0x0002 => "ssl2",
-        // Drafts and experiments on the way to RFC 8446: IETF's, Google's and Facebook's numbers.
-        0x7f00..=0x7fff | 0x7e01..=0x7e04 | 0xfb17..=0xfb28 => "1.3",
+        // And drafts and experiments on the way to RFC 8446: IETF's, Google's and Facebook's numbers.
+        0x0304 | 0x7f00..=0x7fff | 0x7e01..=0x7e04 | 0xfb17..=0xfb28 => "1.3",
         _ => return format_smolstr!("0x{value:04x}"),
     })
 }
@@ -29,10 +28,8 @@ pub fn is_tls13(value: u16) -> bool {
 
 /// The cipher suite's IANA name; its number as hex where IANA has none.
 pub fn cipher(value: u16) -> SmolStr {
-    match tls_parser::TlsCipherSuite::from_id(value) {
-        Some(suite) => SmolStr::new_static(suite.name),
-        None => format_smolstr!("0x{value:04x}"),
-    }
+    tls_parser::TlsCipherSuite::from_id(value)
+        .map_or_else(|| format_smolstr!("0x{value:04x}"), |suite| SmolStr::new_static(suite.name))
 }
 
 /// The key exchange group's IANA name; its number as hex where we know none.

@@ -242,14 +242,19 @@ fn sniff(bytes: &[u8]) -> Sniff {
     // Every known byte must fit; a short beginning that fits is a maybe.
     let fits = |at: usize, good: &dyn Fn(u8) -> bool| bytes.get(at).is_none_or(|byte| good(*byte));
     let Some(first) = bytes.first() else { return Sniff::No };
+    // A hello may be cut into tiny records: only the first byte of content is sure to be in this one.
+    let length = bytes.get(3..5).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+    let content = |at: usize, good: &dyn Fn(u8) -> bool| {
+        length.is_some_and(|length| at > 0 && at >= length) || fits(HEADER + at, good)
+    };
     let (known, found) = match first {
         0x16 => (
             fits(1, &|major| major == 3)
                 && fits(2, &|minor| minor <= 4)
                 && fits(3, &|length| length <= 0x48)
-                && fits(5, &|message| matches!(message, 1 | 2))
-                && fits(6, &|length| length <= 1)
-                && fits(9, &|major| matches!(major, 3 | 0x7e | 0x7f | 0xfb)),
+                && content(0, &|message| matches!(message, 1 | 2))
+                && content(1, &|length| length <= 1)
+                && content(4, &|major| matches!(major, 3 | 0x7e | 0x7f | 0xfb)),
             Sniff::Records,
         ),
         0x15 => (
@@ -266,9 +271,7 @@ fn sniff(bytes: &[u8]) -> Sniff {
     let needed = match found {
         Sniff::Sslv2 => 11,
         _ if *first == 0x15 => 7,
-        // A hello cut into tiny records is decided by its first byte of content.
-        _ if bytes.get(3..5).is_some_and(|length| length < [0, 5].as_slice()) => 6,
-        _ => 10,
+        _ => HEADER + length.map_or(5, |length| length.clamp(1, 5)),
     };
     match known {
         false => Sniff::No,
