@@ -35,7 +35,7 @@ GROUP BY 1, 2, 3`,
 test('a mistake is shown in its place', async ({ page }) => {
   await page.goto('/sql');
   await write(page, 'SELECT tls_sni, client_prcess\nFROM flows\nWHERE time > $start AND server_prt = 443');
-  await page.getByRole('button', { name: 'Run' }).click();
+  await page.getByRole('button', { name: 'Run', exact: true }).click();
   const alert = page.getByRole('alert');
   await expect(alert).toContainText('The query has a mistake');
   await expect(alert).toContainText(/did you mean/i);
@@ -59,12 +59,11 @@ test('the editor completes tables and columns, and lets go of Tab', async ({ pag
   await page.goto('/sql');
   await write(page, 'SELECT * FROM flows WHERE ');
   await page.keyboard.type('tls_s');
-  await expect(page.getByRole('option', { name: /tls_sni/ })).toBeVisible();
-  await page.keyboard.press('Enter');
+  await page.getByRole('option', { name: /tls_sni/ }).click();
   await expect(page.getByRole('textbox', { name: 'SQL query' })).toContainText('WHERE tls_sni');
   await page.keyboard.press('Escape');
   await page.keyboard.press('Tab');
-  await expect(page.getByRole('button', { name: 'Run' })).toBeFocused();
+  await expect(page.getByRole('button', { name: 'Run', exact: true })).toBeFocused();
 });
 
 test('examples run as they are, and export as CSV', async ({ page }) => {
@@ -76,7 +75,7 @@ test('examples run as they are, and export as CSV', async ({ page }) => {
   for (const title of titles.slice(1)) {
     await examples.selectOption(title);
     const answered = page.waitForResponse((response) => response.url().endsWith('/api/v1/sql'));
-    await page.getByRole('button', { name: 'Run' }).click();
+    await page.getByRole('button', { name: 'Run', exact: true }).click();
     expect((await answered).status(), title).toBe(200);
     await expect(page.getByText(/\d+ rows? in /), title).toBeVisible();
   }
