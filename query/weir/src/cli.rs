@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod client;
 mod demo;
 mod doctor;
 mod export;

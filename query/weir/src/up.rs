@@ -1,7 +1,102 @@
-//! `weir up`.
+//! `weir up`: probe, collector, store, queries and the web page in one process. It only wires: each part is a crate
+//! of its own, and the in-process probe ships over loopback by the same way as one on another node.
 
-/// Starts everything on this machine.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+mod banner;
+pub(crate) mod listen;
+mod probe;
+mod seen;
 
-pub(crate) async fn run(_args: Args) -> anyhow::Result<()> { anyhow::bail!("wired later") }
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tracing::info;
+use weir_api::{Api, ApiInfo};
+use weir_collector::{Collector, CollectorConfig};
+use weir_query::{Engine, Limits};
+use weir_store::{Store, StoreConfig};
+
+/// Starts the probe, the collector, the store, the queries and the web page in one process.
+///
+/// Everything listens on loopback only, until you say otherwise. Without root or BTF the probe stays off, and Weir still
+/// takes imports and OTLP. Stop it with Ctrl-C: what was received is kept.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where rows are kept. Default: /var/lib/weir as root, else ~/.local/state/weir.
+    #[arg(long, env = "WEIR_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    listen: listen::Addresses,
+    /// Don't start the probe; serve imports, OTLP and what is stored.
+    #[arg(long, env = "WEIR_NO_PROBE")]
+    no_probe: bool,
+    /// Write the bound addresses as JSON into this file once everything is ready.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let stop = weir_kit::stop::on_signal().context("install the signal handlers")?;
+    let node = weir_kit::host::node_name();
+    let dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+    let store = Store::open(StoreConfig { dir: dir.clone(), ..StoreConfig::default() })
+        .await
+        .with_context(|| format!("open the store in {}", dir.display()))?;
+
+    // Ports before parts: a port that is taken is said before anything has started.
+    let http = listen::bind("web page and API", "--http", args.listen.http).await?;
+    let jaeger = listen::bind("Jaeger's HTTP API", "--jaeger", args.listen.jaeger).await?;
+    let config = CollectorConfig {
+        flight_listen: args.listen.flight,
+        otlp_grpc_listen: args.listen.otlp_grpc,
+        otlp_http_listen: args.listen.otlp_http,
+        node: node.clone(),
+        ..CollectorConfig::default()
+    };
+    let collector = Collector::start(config, store.clone()).await.context("start the collector")?;
+    let listeners = listen::Listeners {
+        http: http.local_addr()?,
+        jaeger: jaeger.local_addr()?,
+        flight: collector.flight_addr(),
+        otlp_grpc: collector.otlp_grpc_addr(),
+        otlp_http: collector.otlp_http_addr(),
+    };
+
+    let engine = Arc::new(Engine::new(store.clone(), Limits::default())?);
+    let probe = probe::start(!args.no_probe, &node, listeners.flight, &stop).await;
+    let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state());
+    let router = weir_api::router(Api::new(engine.clone(), store.clone(), info)).fallback(crate::ui::page);
+    let servers =
+        [listen::serve(http, router.clone(), stop.clone()), listen::serve(jaeger, router, stop.clone())];
+
+    if let Some(path) = &args.ready_file {
+        listeners.write_ready_file(path, &probe)?;
+    }
+    banner::print(&listeners, &dir, &probe);
+    let seen = tokio::spawn(seen::tell(engine, stop.clone()));
+
+    stop.cancelled().await;
+    seen.await.context("tell what is seen")?;
+    // Downstream last: the probe's final batches still find a collector, the collector's a store.
+    probe.stopped().await;
+    collector.stop().await;
+    for server in servers {
+        server.await.context("web server")??;
+    }
+    store.close().await.context("close the store")?;
+    info!("stopped");
+    Ok(())
+}
+
+fn default_data_dir() -> anyhow::Result<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/weir"));
+    }
+    if let Some(state) = std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()) {
+        return Ok(PathBuf::from(state).join("weir"));
+    }
+    match std::env::var_os("HOME").filter(|dir| !dir.is_empty()) {
+        Some(home) => Ok(PathBuf::from(home).join(".local/state/weir")),
+        None => bail!("no home directory to keep rows in: say --data-dir DIR"),
+    }
+}

@@ -4,6 +4,7 @@ mod report;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -11,10 +12,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use weir_collector::receive::pcap::{self, ImportReport};
 use weir_model::{FlowRow, SmolStr, TlsHandshakeRow};
 use weir_wire::{Shipper, ShipperConfig};
+
+use super::client;
 
 /// Batches between the reading and the sending half; more would only cost memory.
 const AHEAD: usize = 4;
@@ -30,9 +34,12 @@ pub(crate) struct Args {
     /// Go on reading as the file grows, until interrupted (as `tail -f`).
     #[arg(long, short)]
     follow: bool,
-    /// Where the collector listens.
-    #[arg(long, default_value = "http://127.0.0.1:8481")]
-    to: String,
+    /// Which Weir to read it into.
+    #[arg(long, env = "WEIR_SERVER", default_value = client::SERVER, value_name = "URL")]
+    server: String,
+    /// Where its collector listens, for when the Weir of --server can't be asked; such as http://127.0.0.1:8481.
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
     /// Name that the rows carry as their node, instead of the file's name.
     #[arg(long)]
     node: Option<String>,
@@ -42,16 +49,42 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if args.follow && args.files.len() > 1 {
         bail!("--follow reads one file; start one `weir import --follow` for each");
     }
-    must_listen(&args.to).await?;
+    let collector = match &args.to {
+        Some(to) => to.clone(),
+        None => collector_of(&args.server).await?,
+    };
+    must_listen(&collector).await?;
     let mut reports = Vec::new();
     for file in &args.files {
-        let report = import(&args, file).await.with_context(|| format!("import {}", file.display()))?;
+        let report =
+            import(&args, &collector, file).await.with_context(|| format!("import {}", file.display()))?;
         if let Some(damage) = &report.damage {
             tracing::warn!(file = %file.display(), "{damage}");
         }
         reports.push((file.display().to_string(), report));
     }
     report::print(&reports)
+}
+
+/// The collector of a running Weir: its port as `/api/v1/status` names it, on the host where that was asked.
+async fn collector_of(server: &str) -> anyhow::Result<String> {
+    let url = format!("{}/api/v1/status", server.trim_end_matches('/'));
+    let status = client::send(server, reqwest::Client::new().get(url), None).await?;
+    let status: Value = status.json().await.context("read its status")?;
+    let flight = status["listeners"].as_array().and_then(|listeners| {
+        listeners.iter().find(|listener| listener["name"] == "flight")?["address"].as_str()?.parse().ok()
+    });
+    let flight: SocketAddr =
+        flight.with_context(|| format!("{server} names no collector of its own: name one with --to URL"))?;
+    at_port(server, flight.port())
+}
+
+/// The same host at another port.
+fn at_port(server: &str, port: u16) -> anyhow::Result<String> {
+    let url = reqwest::Url::parse(server)
+        .with_context(|| format!("{server} is not a URL (try {})", client::SERVER))?;
+    let host = url.host_str().with_context(|| format!("{server} names no host (try {})", client::SERVER))?;
+    Ok(format!("http://{host}:{port}"))
 }
 
 /// Fails at once where nobody listens; a shipper would wait for the collector to come back.
@@ -67,7 +100,7 @@ async fn must_listen(to: &str) -> anyhow::Result<()> {
         .with_context(|| format!("no collector at {to}: start one with `weir up`, or name it with --to"))
 }
 
-async fn import(args: &Args, file: &Path) -> anyhow::Result<ImportReport> {
+async fn import(args: &Args, collector: &str, file: &Path) -> anyhow::Result<ImportReport> {
     let standard_input = file == Path::new("-");
     let name = match &args.node {
         Some(name) => name.clone(),
@@ -84,7 +117,7 @@ async fn import(args: &Args, file: &Path) -> anyhow::Result<ImportReport> {
         (Box::new(opened), length)
     };
     let shipper = Shipper::start(ShipperConfig {
-        endpoint: args.to.clone(),
+        endpoint: collector.to_owned(),
         node: name.clone(),
         boot_id: weir_kit::host::boot_id(),
         queue_bytes: 64 << 20,
@@ -162,4 +195,17 @@ fn progress_bar(length: u64, name: &str) -> ProgressBar {
 
 fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_collector_is_on_the_host_that_was_asked() {
+        let at = |server| at_port(server, 8481).map_err(|err| err.to_string());
+        assert_eq!(at("http://127.0.0.1:8480/"), Ok("http://127.0.0.1:8481".to_owned()));
+        assert_eq!(at("http://[::1]:8480"), Ok("http://[::1]:8481".to_owned()));
+        assert!(at("weir").is_err_and(|err| err.contains("not a URL")));
+    }
 }

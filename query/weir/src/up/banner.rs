@@ -1,0 +1,22 @@
+//! What `weir up` prints when it is ready: where to look, and what it sees.
+
+use std::path::Path;
+
+use super::listen::Listeners;
+use super::probe::Running;
+
+#[expect(clippy::print_stdout, reason = "for the person who started it; logs go to stderr")]
+pub(crate) fn print(listeners: &Listeners, dir: &Path, probe: &Running) {
+    println!();
+    println!("  Weir {} is ready.", weir_kit::VERSION);
+    println!();
+    println!("  Web page, API    http://{}", listeners.http);
+    println!("  Jaeger HTTP API  http://{}", listeners.jaeger);
+    println!("  OTLP             grpc {}   http {}", listeners.otlp_grpc, listeners.otlp_http);
+    println!("  Probes (Flight)  {}", listeners.flight);
+    println!("  Rows are kept in {}", dir.display());
+    println!("  Probe            {}", probe.sentence());
+    println!();
+    println!("  For traffic worth looking at: weir demo (root), in another shell. Ctrl-C stops.");
+    println!();
+}

@@ -1,0 +1,105 @@
+//! Listeners: bound before anything starts, served until the stop signal, named for `/api/v1/status`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long open requests may go on after the stop signal.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Where everything is to listen; loopback until you say otherwise.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Addresses {
+    /// Web page, API and Jaeger's HTTP API.
+    #[arg(long, env = "WEIR_HTTP", default_value = "127.0.0.1:8480", value_name = "ADDR:PORT")]
+    pub(crate) http: SocketAddr,
+    /// Probes' batches (Arrow Flight).
+    #[arg(long, env = "WEIR_FLIGHT", default_value = "127.0.0.1:8481", value_name = "ADDR:PORT")]
+    pub(crate) flight: SocketAddr,
+    /// OTLP over gRPC.
+    #[arg(long, env = "WEIR_OTLP_GRPC", default_value = "127.0.0.1:4317", value_name = "ADDR:PORT")]
+    pub(crate) otlp_grpc: SocketAddr,
+    /// OTLP over HTTP.
+    #[arg(long, env = "WEIR_OTLP_HTTP", default_value = "127.0.0.1:4318", value_name = "ADDR:PORT")]
+    pub(crate) otlp_http: SocketAddr,
+    /// The web page and API once more, where a Jaeger frontend expects its backend.
+    #[arg(long, env = "WEIR_JAEGER", default_value = "127.0.0.1:16686", value_name = "ADDR:PORT")]
+    pub(crate) jaeger: SocketAddr,
+}
+
+impl Addresses {
+    /// What listens where: name, flag, address.
+    pub(crate) fn named(&self) -> [(&'static str, &'static str, SocketAddr); 5] {
+        [
+            ("web page and API", "--http", self.http),
+            ("Jaeger's HTTP API", "--jaeger", self.jaeger),
+            ("probes (Flight)", "--flight", self.flight),
+            ("OTLP over gRPC", "--otlp-grpc", self.otlp_grpc),
+            ("OTLP over HTTP", "--otlp-http", self.otlp_http),
+        ]
+    }
+}
+
+/// Where everything listens, as bound.
+pub(crate) struct Listeners {
+    pub(crate) http: SocketAddr,
+    pub(crate) jaeger: SocketAddr,
+    pub(crate) flight: SocketAddr,
+    pub(crate) otlp_grpc: SocketAddr,
+    pub(crate) otlp_http: SocketAddr,
+}
+
+impl Listeners {
+    /// Name and address of each.
+    pub(crate) fn named(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![
+            ("http", self.http),
+            ("jaeger", self.jaeger),
+            ("flight", self.flight),
+            ("otlp_grpc", self.otlp_grpc),
+            ("otlp_http", self.otlp_http),
+        ]
+    }
+
+    /// Writes the file that says "ready", complete or not at all.
+    pub(crate) fn write_ready_file(&self, path: &Path, probe: &super::probe::Running) -> anyhow::Result<()> {
+        let mut ready = serde_json::Map::new();
+        for (name, address) in self.named() {
+            ready.insert(name.to_owned(), address.to_string().into());
+        }
+        ready.insert("probe".to_owned(), probe.word().into());
+        ready.insert("pid".to_owned(), std::process::id().into());
+        let part = path.with_extension("part");
+        fs::write(&part, serde_json::to_vec(&ready)?).with_context(|| format!("write {}", part.display()))?;
+        fs::rename(&part, path).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// Binds one listener, or says which flag moves it.
+pub(crate) async fn bind(what: &str, flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {address} for the {what} (is another Weir running? {flag} 127.0.0.1:0 takes any free port)")
+    })
+}
+
+/// Serves until `stop`, then lets open requests finish for a moment: a live tail must not hold the process up.
+pub(crate) fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> JoinHandle<std::io::Result<()>> {
+    tokio::spawn(async move {
+        let finished = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tokio::select! {
+            result = async { finished.await } => result,
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    })
+}
