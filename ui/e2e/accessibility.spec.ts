@@ -11,6 +11,9 @@ interface View {
 const SQL =
   'SELECT time, client_process, tls_sni, tls_version FROM tls_handshakes WHERE tls_sni IS NOT NULL LIMIT 50';
 
+/** What opens over a list is checked over an empty one: the rows have their own check, which takes long. */
+const NO_ROWS = '/flows?live=off&f=server_port%3D1';
+
 const VIEWS: readonly View[] = [
   {
     name: 'flows',
@@ -37,7 +40,7 @@ const VIEWS: readonly View[] = [
   {
     name: 'filter',
     show: async (page) => {
-      await page.goto('/flows?live=off');
+      await page.goto(NO_ROWS);
       await page.getByRole('combobox', { name: 'Filter' }).fill('tls');
       await page.keyboard.press('ArrowDown');
       await expect(
@@ -48,7 +51,7 @@ const VIEWS: readonly View[] = [
   {
     name: 'range',
     show: async (page) => {
-      await page.goto('/flows?live=off');
+      await page.goto(NO_ROWS);
       await page.getByRole('button', { name: /Time range/ }).click();
       await expect(page.getByRole('button', { name: 'Use this range' })).toBeVisible();
     },
@@ -56,7 +59,7 @@ const VIEWS: readonly View[] = [
   {
     name: 'health',
     show: async (page) => {
-      await page.goto('/flows?live=off');
+      await page.goto(NO_ROWS);
       await page.getByRole('button', { name: /Health/ }).click();
       await expect(page.getByRole('heading', { name: 'Listens on' })).toBeVisible();
     },
@@ -109,22 +112,23 @@ const VIEWS: readonly View[] = [
   {
     name: 'shortcuts',
     show: async (page) => {
-      await page.goto('/flows?live=off');
+      await page.goto(NO_ROWS);
       await page.keyboard.press('?');
       await expect(page.getByRole('dialog', { name: 'Keyboard shortcuts' })).toBeVisible();
     },
   },
 ];
 
-for (const theme of ['light', 'dark'] as const) {
-  for (const { name, show } of VIEWS) {
-    test(`${name} is accessible in ${theme}`, async ({ page }) => {
+for (const { name, show } of VIEWS) {
+  test(`${name} is accessible, light and dark`, async ({ page }) => {
+    await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+    await show(page);
+    for (const theme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
-      await show(page);
       await page.screenshot({ path: `test-results/views/${name}-${theme}.png` });
       await isAccessible(page);
-    });
-  }
+    }
+  });
 }
 
 test('the chosen theme outlives the visit, whatever the system’s', async ({ page }) => {
