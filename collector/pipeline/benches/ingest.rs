@@ -37,7 +37,7 @@ fn cpu() -> Duration {
 async fn measured<T>(what: &str, rows: usize, work: impl Future<Output = T>) -> T {
     let (before, start) = (cpu(), Instant::now());
     let result = work.await;
-    let (used, took) = (cpu() - before, start.elapsed());
+    let (used, took) = (cpu().saturating_sub(before), start.elapsed());
     let per_second = rows as f64 / used.as_secs_f64();
     println!(
         "{what:<44} {:>10.0} rows/core-second  {:>6.2} s CPU  {:>6.2} s",

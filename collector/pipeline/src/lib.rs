@@ -31,7 +31,9 @@ pub use counters::Counts;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, or not ours to take.
-    #[error("listen on {address} for {what} (is another Weir running? {flag} 127.0.0.1:0 takes any free port)")]
+    #[error(
+        "listen on {address} for {what} (is another Weir running? {flag} 127.0.0.1:0 takes any free port)"
+    )]
     Bind {
         /// What would have listened there.
         what: &'static str,

@@ -32,7 +32,7 @@ const ROUNDS: usize = 12;
 /// Where the child finds its folder; its absence says that we are not the child.
 const FOLDER: &str = "WEIR_CRASH_TEST_FOLDER";
 
-/// A small generator (SplitMix64), so that a seed says it all.
+/// A small generator (`SplitMix64`), so that a seed says it all.
 struct Random(u64);
 
 impl Random {

@@ -2,7 +2,7 @@
 
 use weir_model::{FlowRow, SmolStr, ToSmolStr, format_smolstr, ids};
 
-/// A small generator with a fixed seed (SplitMix64): the same rows in each run.
+/// A small generator with a fixed seed (`SplitMix64`): the same rows in each run.
 struct Random(u64);
 
 impl Random {
