@@ -142,6 +142,19 @@ fn plan(message: &str) -> Described {
             ..Described::new("sql.unknown_function", format!("no function {name:?}"))
         };
     }
+    // Every signature that the function has, each with its refusal: too much to read.
+    if message.contains("failed to match any signature")
+        && let Some(name) = between(message, "Function '", "'")
+    {
+        let given = between(message, "but received ", " (DataType").unwrap_or("values of this type");
+        return Described {
+            hint: Some(
+                "CAST the value, or choose another column: DESCRIBE flows lists their types".to_owned(),
+            ),
+            word: Some(name.to_owned()),
+            ..Described::new("sql.invalid", format!("{name} does not take {given}"))
+        };
+    }
     Described::new("sql.invalid", message)
 }
 

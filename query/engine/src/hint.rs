@@ -7,16 +7,17 @@ use weir_model::tables;
 const FAR: usize = 2;
 
 pub(crate) fn for_column<'a>(name: &str, there: impl Iterator<Item = &'a str>) -> Option<String> {
-    let there: Vec<&str> = there.collect();
-    if let Some(meant) = nearest(name, there.iter().copied()) {
-        return Some(format!("did you mean {meant}?"));
-    }
+    // Exactly that name in another table says more than a similar one in this.
     let elsewhere: Vec<&str> =
         tables::ALL.iter().filter(|table| table.column(name).is_some()).map(|table| table.name).collect();
-    if elsewhere.is_empty() {
-        return Some("GET /api/v1/tables, or DESCRIBE flows, lists the columns".to_owned());
+    if !elsewhere.is_empty() {
+        let tables = elsewhere.join(" and ");
+        return Some(format!("{name} is a column of {tables}: join it, by connection_id or trace_id"));
     }
-    Some(format!("{name} is a column of {}: join it, by connection_id or trace_id", elsewhere.join(" and ")))
+    Some(match nearest(name, there) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "GET /api/v1/tables, or DESCRIBE flows, lists the columns".to_owned(),
+    })
 }
 
 pub(crate) fn for_table(name: &str) -> Option<String> {
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_column_of_another_table_is_named_with_its_table() {
-        let hint = for_column("tls_ja4", ["time"].into_iter()).expect("a hint");
+        let hint = for_column("tls_ja4", ["time", "tls_sni"].into_iter()).expect("a hint");
         assert!(hint.contains("tls_handshakes"), "{hint}");
     }
 }

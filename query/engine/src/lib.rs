@@ -4,11 +4,14 @@
 //! |-------------------|-------------------------------------------------------------------------------|
 //! | `engine.rs`       | a question → an answer that streams                                             |
 //! | `provider.rs`     | a table over a snapshot: newest rows from memory, the rest from pruned files     |
+//! | `plain.rs`        | types of text: views inside, plain in the answer                                 |
 //! | `prune.rs`        | which files a time range can touch                                              |
 //! | `completeness.rs` | what was lost, shed or late in the time range of a question                      |
 //! | `error.rs`        | what was wrong, where in the SQL, and what to do                                |
 //! | `hint.rs`         | did you mean …                                                                  |
-//! | `functions.rs`    | `cidr_contains`, `ip_family`, `p50` … `p99`                                      |
+//! | `range.rs`        | the time range that a question is about                                         |
+//! | `functions.rs`    | `cidr_contains`, `ip_family`                                                    |
+//! | `percentiles.rs`  | `p50` … `p99`                                                                   |
 //!
 //! **Invariant**: nothing here writes; each table of a query is read from one snapshot, whose files stay until the
 //! answer is dropped.
@@ -18,10 +21,14 @@ mod engine;
 mod error;
 mod functions;
 mod hint;
+mod percentiles;
+mod plain;
 mod provider;
 mod prune;
+mod range;
 
 pub use completeness::Completeness;
 pub use datafusion::execution::SendableRecordBatchStream;
 pub use engine::{Answer, Collected, Engine, Limits};
 pub use error::{Position, QueryError};
+pub use range::TimeRange;

@@ -1,28 +1,37 @@
 //! A table over a snapshot of the store: the newest rows from memory, the rest from the files that its filters can
 //! touch, in one plan.
+//!
+//! Text is `Utf8View` here, whatever it is in memory (dictionary) and files (plain): of all types it is grouped, joined
+//! and compared fastest, and an answer's text is made plain at the end (`plain.rs`).
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::ParquetSource;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column};
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExecBuilder;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use weir_model::Table;
 use weir_store::{Segment, Snapshot, Store};
 
 use crate::engine::Pins;
 use crate::prune;
+use crate::range::TimeRange;
 
 /// The store's files under a name of their own, so that no SQL reaches another file by a path.
 pub(crate) fn store_url() -> ObjectStoreUrl {
@@ -33,6 +42,8 @@ pub(crate) fn store_url() -> ObjectStoreUrl {
 pub(crate) struct StoreTable {
     store: Store,
     table: &'static Table,
+    /// The table's columns as questions see them.
+    schema: SchemaRef,
     pins: Pins,
 }
 
@@ -42,61 +53,162 @@ impl std::fmt::Debug for StoreTable {
     }
 }
 
+/// What one scan reads: the columns that are wanted, then those that only the filter needs.
+struct Read {
+    columns: Vec<usize>,
+    wanted: usize,
+    schema: SchemaRef,
+    /// Over `schema`.
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+}
+
+impl Read {
+    /// Rows that pass, with the wanted columns. Files take the filter over later (physical filter push-down) and drop
+    /// this step; memory keeps it.
+    fn filtered(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(predicate) = &self.predicate else { return Ok(input) };
+        let filter = FilterExecBuilder::new(predicate.clone(), input);
+        Ok(Arc::new(filter.apply_projection(Some((0..self.wanted).collect()))?.build()?))
+    }
+}
+
 impl StoreTable {
-    pub(crate) fn new(store: Store, table: &'static Table, pins: Pins) -> StoreTable {
-        StoreTable { store, table, pins }
+    pub(crate) fn new(store: Store, table: &'static Table, schema: SchemaRef, pins: Pins) -> StoreTable {
+        StoreTable { store, table, schema, pins }
     }
 
     /// The table as this question first saw it.
     fn snapshot(&self) -> Snapshot {
-        let mut pins = self.pins.lock();
-        if let Some((_, snapshot)) = pins.iter().find(|(name, _)| *name == self.table.name) {
+        let snapshots = &mut self.pins.lock().snapshots;
+        if let Some((_, snapshot)) = snapshots.iter().find(|(name, _)| *name == self.table.name) {
             return snapshot.clone();
         }
         let snapshot = self.store.snapshot(self.table);
-        pins.push((self.table.name, snapshot.clone()));
+        snapshots.push((self.table.name, snapshot.clone()));
         snapshot
+    }
+
+    fn note_range(&self, filters: &[Expr]) {
+        let range = TimeRange::of(filters, self.table.time_column());
+        let mut pins = self.pins.lock();
+        pins.range = Some(pins.range.map_or(range, |known| known.with(range)));
+    }
+
+    fn read(
+        &self,
+        projection: Option<&Vec<usize>>,
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<Read> {
+        let mut columns =
+            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect::<Vec<_>>());
+        let wanted = columns.len();
+        if let Some(predicate) = predicate {
+            let mut filtered: Vec<usize> = collect_columns(predicate).iter().map(Column::index).collect();
+            filtered.sort_unstable();
+            for column in filtered {
+                if !columns.contains(&column) {
+                    columns.push(column);
+                }
+            }
+        }
+        let schema = Arc::new(self.schema.project(&columns)?);
+        let predicate =
+            predicate.map(|predicate| reassign_expr_columns(predicate.clone(), &schema)).transpose()?;
+        Ok(Read { columns, wanted, schema, predicate })
     }
 
     fn files(
         &self,
-        segments: &[Segment],
-        predicate: Option<Arc<dyn PhysicalExpr>>,
+        segments: &[&Segment],
+        read: &Read,
         state: &dyn Session,
-        projection: Option<&Vec<usize>>,
         limit: Option<usize>,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let segments = prune::by_time(segments, predicate.as_ref(), self.table)?;
-        if segments.is_empty() {
-            return Ok(None);
-        }
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let threads = state.config().target_partitions().min(segments.len()).max(1);
         let mut groups = vec![Vec::new(); threads];
-        for (index, segment) in segments.into_iter().enumerate() {
+        for (index, segment) in segments.iter().enumerate() {
             groups[index % threads].push(PartitionedFile::new(segment.path.to_string(), segment.size));
         }
+        // Footers are read once and kept: files never change.
+        let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(self.store.objects(), footers));
         let options = state.config_options().execution.parquet.clone();
-        let mut source = ParquetSource::new(self.table.schema())
+        let source = ParquetSource::new(self.schema.clone())
             .with_pushdown_filters(options.pushdown_filters)
             .with_reorder_filters(options.reorder_filters)
             .with_enable_page_index(options.enable_page_index)
-            .with_bloom_filter_on_read(options.bloom_filter_on_read);
-        if let Some(predicate) = predicate {
-            source = source.with_predicate(predicate);
-        }
+            .with_bloom_filter_on_read(options.bloom_filter_on_read)
+            .with_parquet_file_reader_factory(reader);
         let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
             .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
+            .with_statistics(self.statistics(segments))
+            .with_projection_indices(Some(read.columns.clone()))?
+            // Below a filter, a limit would count rows that don't pass.
+            .with_limit(limit.filter(|_| read.predicate.is_none()))
             .build();
-        Ok(Some(DataSourceExec::from_data_source(config)))
+        Ok(DataSourceExec::from_data_source(config))
     }
+
+    /// What the catalog knows of the files, so that counting rows or finding the newest reads none of them.
+    fn statistics(&self, segments: &[&Segment]) -> Statistics {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        let rows = segments.iter().map(|segment| segment.rows as usize).sum();
+        statistics.num_rows = Precision::Exact(rows);
+        let time = |time: Option<i64>| {
+            let utc = Some("UTC".into());
+            time.map_or(Precision::Absent, |time| {
+                Precision::Exact(ScalarValue::TimestampNanosecond(Some(time), utc))
+            })
+        };
+        if let Some(column) = statistics.column_statistics.first_mut() {
+            *column = ColumnStatistics {
+                null_count: Precision::Exact(0),
+                min_value: time(segments.iter().map(|segment| segment.min_time).min()),
+                max_value: time(segments.iter().map(|segment| segment.max_time).max()),
+                ..ColumnStatistics::new_unknown()
+            };
+        }
+        statistics
+    }
+
+    fn memory(&self, snapshot: Snapshot, read: &Read, state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        // Several partitions, so that a question about the last minutes uses every core too.
+        let threads = state.config().target_partitions().min(snapshot.memory.len()).max(1);
+        let mut partitions = vec![Vec::new(); threads];
+        for (index, batch) in snapshot.memory.into_iter().enumerate() {
+            partitions[index % threads].push(batch);
+        }
+        let stored = self.table.schema();
+        let columns = Some(read.columns.clone());
+        let memory: Arc<dyn ExecutionPlan> =
+            MemorySourceConfig::try_new_exec(&partitions, stored.clone(), columns)?;
+        as_viewed(memory, &stored.project(&read.columns)?, &read.schema)
+    }
+}
+
+/// Casts what is not yet of its type in `schema`.
+fn as_viewed(
+    input: Arc<dyn ExecutionPlan>,
+    stored: &Schema,
+    schema: &Schema,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let fields = stored.fields().iter().zip(schema.fields()).enumerate();
+    let expressions = fields.map(|(index, (stored, viewed))| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(stored.name(), index));
+        let expr: Arc<dyn PhysicalExpr> = if stored.data_type() == viewed.data_type() {
+            column
+        } else {
+            Arc::new(CastExpr::new(column, viewed.data_type().clone(), None))
+        };
+        ProjectionExpr { expr, alias: viewed.name().clone() }
+    });
+    Ok(Arc::new(ProjectionExec::try_new(expressions.collect::<Vec<_>>(), input)?))
 }
 
 #[async_trait]
 impl TableProvider for StoreTable {
     fn schema(&self) -> SchemaRef {
-        self.table.schema()
+        self.schema.clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -104,8 +216,8 @@ impl TableProvider for StoreTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        // Files use them to skip; the filter above stays, since memory doesn't.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        // The scan filters its own rows, so columns that only a filter needs go no further than it.
+        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
     }
 
     async fn scan(
@@ -116,26 +228,24 @@ impl TableProvider for StoreTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.snapshot();
-        let schema = self.table.schema();
+        self.note_range(filters);
         let predicate = match conjunction(filters.to_vec()) {
             Some(filter) => {
-                let named = DFSchema::try_from(schema.as_ref().clone())?;
+                let named = DFSchema::try_from(self.schema.as_ref().clone())?;
                 Some(state.create_physical_expr(filter, &named)?)
             }
             None => None,
         };
-        let files = self.files(&snapshot.segments, predicate, state, projection, limit)?;
-        // Several partitions, so that a question about the last minutes uses every core too.
-        let threads = state.config().target_partitions().min(snapshot.memory.len()).max(1);
-        let mut partitions = vec![Vec::new(); threads];
-        for (index, batch) in snapshot.memory.into_iter().enumerate() {
-            partitions[index % threads].push(batch);
+        let read = self.read(projection, predicate.as_ref())?;
+        let all = snapshot.segments.clone();
+        let segments = prune::by_time(&all, predicate.as_ref(), self.table.time_column(), &self.schema)?;
+        let mut parts = Vec::new();
+        if !segments.is_empty() {
+            parts.push(read.filtered(self.files(&segments, &read, state, limit)?)?);
         }
-        let memory: Arc<dyn ExecutionPlan> =
-            MemorySourceConfig::try_new_exec(&partitions, schema, projection.cloned())?;
-        match files {
-            Some(files) => UnionExec::try_new(vec![memory, files]),
-            None => Ok(memory),
+        if !snapshot.memory.is_empty() || parts.is_empty() {
+            parts.push(read.filtered(self.memory(snapshot, &read, state)?)?);
         }
+        UnionExec::try_new(parts)
     }
 }

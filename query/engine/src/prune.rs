@@ -4,26 +4,27 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, TimestampNanosecondArray, UInt64Array};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
-use weir_model::Table;
 use weir_store::Segment;
 
-/// The segments that may hold a row for which `predicate` is true.
+/// The segments that may hold a row for which `predicate` is true; `time` is the column that the catalog knows.
 pub(crate) fn by_time<'a>(
     segments: &'a [Segment],
     predicate: Option<&Arc<dyn PhysicalExpr>>,
-    table: &'static Table,
+    time: &'static str,
+    schema: &SchemaRef,
 ) -> Result<Vec<&'a Segment>> {
     let Some(predicate) = predicate else { return Ok(segments.iter().collect()) };
-    let builder = PruningPredicateBuilder::new().with_file_schema(table.schema());
+    let builder = PruningPredicateBuilder::new().with_file_schema(schema.clone());
     let Ok(pruning) = builder.try_build(predicate.clone()) else {
         // A predicate that says nothing of columns' ranges prunes nothing.
         return Ok(segments.iter().collect());
     };
-    let kept = pruning.prune(&Times { segments, time: table.time_column() })?;
+    let kept = pruning.prune(&Times { segments, time })?;
     Ok(segments.iter().zip(kept).filter_map(|(segment, keep)| keep.then_some(segment)).collect())
 }
 
