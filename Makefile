@@ -98,12 +98,13 @@ bpf: ## Rebuild the BPF object and fail where its bytes differ from the committe
 
 .PHONY: docs
 docs: ## Regenerate docs/tables.md from the schema
-	@cargo run --locked --quiet -p weir-api --example tables_md > docs/tables.md
+	@cargo build --locked --quiet --workspace --example tables_md
+	@target/debug/examples/tables_md > docs/tables.md
 
 .PHONY: conformance
 conformance: ## Score TLS parsing against captures with known answers, where ../shared/pcaps is present
 	@cargo run --locked --quiet -p weir-collector --example conformance -- ../shared/pcaps
 
 .PHONY: bench
-bench: ## Every benchmark, each with its rival's figure
-	@cargo bench --locked --profile dev -p weir-collector -p weir-query
+bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
+	@cargo bench --locked --profile dev --workspace --bench ingest --bench import --bench aggregate

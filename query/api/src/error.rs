@@ -2,7 +2,7 @@
 //! `{"error":{"code":"sql.syntax","message":"…","position":{"line":1,"column":8},"hint":"…"}}`.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
@@ -22,16 +22,45 @@ impl ApiError {
         message: impl Into<String>,
         hint: Option<String>,
     ) -> ApiError {
-        let error = QueryError { code, message: message.into(), position: None, hint };
-        ApiError { status: StatusCode::BAD_REQUEST, error }
+        ApiError::refused(StatusCode::BAD_REQUEST, code, message, hint)
     }
+
+    /// A refusal that has a status of its own.
+    pub(crate) fn refused(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> ApiError {
+        ApiError { status, error: QueryError { code, message: message.into(), position: None, hint } }
+    }
+}
+
+/// A path below `/api/v1/` that nothing answers.
+pub(crate) async fn no_route(uri: Uri) -> ApiError {
+    ApiError::refused(
+        StatusCode::NOT_FOUND,
+        "request.path",
+        format!("nothing answers at {}", uri.path()),
+        Some("GET /api/v1/openapi.json lists what does".to_owned()),
+    )
+}
+
+/// A path that answers to another method.
+pub(crate) async fn no_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::refused(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "request.method",
+        format!("{} does not take {method}", uri.path()),
+        Some("GET /api/v1/openapi.json says what it takes".to_owned()),
+    )
 }
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> ApiError {
         let status = match error.code {
-            "limit.time" => StatusCode::REQUEST_TIMEOUT,
-            "limit.memory" => StatusCode::UNPROCESSABLE_ENTITY,
+            // Not 408: that invites a client to ask the same again.
+            "limit.time" | "limit.memory" => StatusCode::UNPROCESSABLE_ENTITY,
             _ if error.is_askers() => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -11,15 +11,17 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures::Stream;
 use serde::Deserialize;
 use weir_model::{FlowRow, Row, TlsHandshakeRow, tables};
-use weir_query::Answer;
+use weir_query::{Answer, TimeRange};
 
 use crate::error::ApiError;
+use crate::sql::say_completeness;
 use crate::{Api, encode, times};
 
 pub(crate) use csv::chunk as csv_chunk;
@@ -44,8 +46,12 @@ pub(crate) struct Parameters {
 /// Streams the rows.
 pub(crate) async fn answer(
     State(api): State<Arc<Api>>,
-    Query(parameters): Query<Parameters>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Response, ApiError> {
+    let Query(parameters) = parameters.map_err(|rejection| {
+        let hint = "format=ocsf|jsonl|csv, and if you like since, until, tables";
+        ApiError::bad_request("request.parameter", rejection.body_text(), Some(hint.to_owned()))
+    })?;
     let now = times::now();
     let time = |text: Option<&String>, usual| text.map_or(Ok(usual), |text| times::parse(text, now));
     let wrong = |why: String| ApiError::bad_request("request.parameter", why, None);
@@ -60,15 +66,12 @@ pub(crate) async fn answer(
         );
         answers.push((table, api.engine.sql(&sql).await?));
     }
-    let completeness = api.engine.completeness(from, until).await?;
+    let completeness = api.engine.completeness(TimeRange { from, until }).await?;
     let mut response = Response::new(Body::from_stream(lines(parameters.format, answers)));
     let media_type =
         if parameters.format == Format::Csv { "text/csv; charset=utf-8" } else { "application/x-ndjson" };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    if let Ok(value) = HeaderValue::from_str(&serde_json::json!(completeness).to_string()) {
-        headers.insert("x-weir-completeness", value);
-    }
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    say_completeness(&mut response, &completeness);
     Ok(response)
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use serde_json::{Map, Value, json};
+use weir_query::TimeRange;
 
 use crate::error::ApiError;
 use crate::filter::{self, HANDSHAKE_COLUMNS};
@@ -46,7 +47,8 @@ pub(crate) async fn answer(
     let mut rows: Vec<Map<String, Value>> =
         found.batches.iter().flat_map(|batch| encode::objects(batch, false)).collect();
     add_handshakes(&api, &mut rows).await?;
-    let completeness = api.engine.completeness(question.from, question.until).await?;
+    let range = TimeRange { from: question.from, until: question.until };
+    let completeness = api.engine.completeness(range).await?;
     Ok(Json(json!({
         "rows": rows,
         "truncated": found.is_truncated,

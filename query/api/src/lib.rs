@@ -3,7 +3,7 @@
 //! | file         | subject                                                                    |
 //! |--------------|----------------------------------------------------------------------------|
 //! | `guard.rs`   | who may ask: this origin, this host; body limits and headers                  |
-//! | `sql.rs`     | `POST /api/v1/sql`: JSON, CSV or Arrow IPC                                    |
+//! | `sql.rs`     | `POST /api/v1/sql`: JSON, NDJSON, CSV or Arrow IPC                            |
 //! | `flows.rs`   | `GET /api/v1/flows`: filters → SQL, joined with what the handshakes say        |
 //! | `filter.rs`  | `column op value`, checked against the schema                                 |
 //! | `tables.rs`  | `GET /api/v1/tables`: the schema as the model has it                          |
@@ -33,7 +33,7 @@ mod times;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use weir_query::Engine;
 use weir_store::Store;
 
@@ -70,6 +70,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
+        .route("/api/v1/{*rest}", any(error::no_route))
+        .method_not_allowed_fallback(error::no_method)
         .with_state(api.clone())
         .merge(jaeger::router(api))
         .layer(axum::middleware::from_fn(guard::check))

@@ -1,5 +1,5 @@
-//! `POST /api/v1/sql`: the text of a question (`text/plain`, or JSON `{"sql":"…"}`) → JSON, CSV or Arrow IPC, by
-//! `Accept`. CSV and Arrow are streamed; JSON is cut after [`MOST_ROWS`] and says so.
+//! `POST /api/v1/sql`: the text of a question (`text/plain`, or JSON `{"sql":"…"}`) → JSON, NDJSON, CSV or Arrow IPC, by
+//! `Accept`. All but JSON are streamed; JSON is cut after [`MOST_ROWS`] and says so.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +12,11 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use weir_query::{Answer, Completeness};
 
 use crate::error::ApiError;
-use crate::{Api, encode, times};
+use crate::{Api, encode};
 
 /// Rows of a JSON answer, which has to be held whole; CSV and Arrow have no such end.
 pub(crate) const MOST_ROWS: usize = 10_000;
@@ -36,21 +36,44 @@ pub(crate) async fn answer(
     let text = question(&headers, &body)?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let started = Instant::now();
-    // Of everything that is kept: which time range a question means is not always written in it.
-    let completeness = api.engine.completeness(0, times::now()).await?;
-    let mut response = if accept.contains("text/csv") {
-        let answer = api.engine.sql(&text).await?;
-        stream("text/csv; charset=utf-8", csv(answer))
-    } else if accept.contains("application/vnd.apache.arrow.stream") {
-        let answer = api.engine.sql(&text).await?;
-        stream("application/vnd.apache.arrow.stream", arrow_stream(answer))
-    } else {
-        whole(&api, &text, started, &completeness).await?
+    let Some(format) = Format::of(accept) else { return whole(&api, &text, started).await };
+    let answer = api.engine.sql(&text).await?;
+    let completeness = api.engine.completeness(answer.range).await?;
+    let mut response = match format {
+        Format::Csv => stream("text/csv; charset=utf-8", csv(answer)),
+        Format::Ndjson => stream("application/x-ndjson", ndjson(answer)),
+        Format::Arrow => stream("application/vnd.apache.arrow.stream", arrow_stream(answer)),
     };
+    say_completeness(&mut response, &completeness);
+    Ok(response)
+}
+
+/// What is streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Csv,
+    Ndjson,
+    Arrow,
+}
+
+impl Format {
+    /// The first that `Accept` names; `None` means JSON.
+    fn of(accept: &str) -> Option<Format> {
+        accept.split(',').find_map(|kind| match kind.split(';').next().unwrap_or_default().trim() {
+            "text/csv" => Some(Some(Format::Csv)),
+            "application/x-ndjson" | "application/jsonl" => Some(Some(Format::Ndjson)),
+            "application/vnd.apache.arrow.stream" => Some(Some(Format::Arrow)),
+            "application/json" => Some(None),
+            _ => None,
+        })?
+    }
+}
+
+/// Puts it where an answer without a place for it has room.
+pub(crate) fn say_completeness(response: &mut Response, completeness: &Completeness) {
     if let Ok(value) = HeaderValue::from_str(&json!(completeness).to_string()) {
         response.headers_mut().insert("x-weir-completeness", value);
     }
-    Ok(response)
 }
 
 fn question(headers: &HeaderMap, body: &Bytes) -> Result<String, ApiError> {
@@ -75,13 +98,9 @@ fn question(headers: &HeaderMap, body: &Bytes) -> Result<String, ApiError> {
     Ok(text)
 }
 
-async fn whole(
-    api: &Api,
-    text: &str,
-    started: Instant,
-    completeness: &Completeness,
-) -> Result<Response, ApiError> {
+async fn whole(api: &Api, text: &str, started: Instant) -> Result<Response, ApiError> {
     let collected = api.engine.collect(text, MOST_ROWS).await?;
+    let completeness = api.engine.completeness(collected.range).await?;
     let columns: Vec<_> = collected
         .schema
         .fields()
@@ -89,7 +108,7 @@ async fn whole(
         .map(|field| json!({ "name": field.name(), "type": type_name(field.data_type()) }))
         .collect();
     let rows = encode::rows(&collected.batches);
-    Ok(Json(json!({
+    let mut response = Json(json!({
         "columns": columns,
         "row_count": rows.len(),
         "rows": rows,
@@ -97,7 +116,9 @@ async fn whole(
         "elapsed_ms": started.elapsed().as_secs_f64() * 1000.0,
         "completeness": completeness,
     }))
-    .into_response())
+    .into_response();
+    say_completeness(&mut response, &completeness);
+    Ok(response)
 }
 
 fn type_name(kind: &arrow::datatypes::DataType) -> String {
@@ -145,6 +166,28 @@ fn csv(answer: Answer) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     })
 }
 
+/// One JSON object a line.
+fn ndjson(answer: Answer) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    futures::stream::unfold(Some(answer), async |answer| {
+        let mut answer = answer?;
+        let chunk = match answer.next().await? {
+            Ok(batch) => json_lines(encode::objects(&batch, false)),
+            Err(err) => Err(std::io::Error::other(err)),
+        };
+        let rest = chunk.is_ok().then_some(answer);
+        Some((chunk, rest))
+    })
+}
+
+fn json_lines(rows: Vec<Map<String, Value>>) -> Result<Bytes, std::io::Error> {
+    let mut text = Vec::new();
+    for row in rows {
+        serde_json::to_writer(&mut text, &row)?;
+        text.push(b'\n');
+    }
+    Ok(text.into())
+}
+
 /// Arrow IPC stream format.
 fn arrow_stream(answer: Answer) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     use arrow::ipc::writer::StreamWriter;
@@ -164,4 +207,18 @@ fn arrow_stream(answer: Answer) -> impl Stream<Item = Result<Bytes, std::io::Err
         let is_over = is_over || chunk.is_err();
         Some((chunk, (!is_over).then_some((answer, Ok(writer)))))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_known_kind_of_accept_counts() {
+        assert_eq!(Format::of("*/*"), None);
+        assert_eq!(Format::of("application/json, text/csv"), None);
+        assert_eq!(Format::of("text/html, text/csv;q=0.9"), Some(Format::Csv));
+        assert_eq!(Format::of("application/x-ndjson"), Some(Format::Ndjson));
+        assert_eq!(Format::of("application/vnd.apache.arrow.stream"), Some(Format::Arrow));
+    }
 }

@@ -86,6 +86,11 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
     gauge("weir_store_sealed_bytes", "Bytes of the Parquet files.", &|table| table.bytes);
     let _ = writeln!(
         page,
+        "# HELP weir_query_running Questions that are worked on now.\n# TYPE weir_query_running gauge\nweir_query_running {}",
+        api.engine.running()
+    );
+    let _ = writeln!(
+        page,
         "# HELP weir_probe_running Whether the probe in this process runs.\n# TYPE weir_probe_running gauge\nweir_probe_running {}",
         u8::from(api.info.probe.read().state == "running")
     );

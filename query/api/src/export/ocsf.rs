@@ -134,6 +134,9 @@ pub(crate) fn handshake(row: &TlsHandshakeRow) -> Value {
     if let Some(us) = row.handshake_us {
         tls.insert("handshake_dur".to_owned(), (us / 1000).into());
     }
+    if let Some(certificate) = certificate(row) {
+        tls.insert("certificate".to_owned(), certificate);
+    }
     event.insert("tls".to_owned(), tls.into());
     if let Some(reason) = &row.failure_reason {
         event.insert("status_detail".to_owned(), reason.as_str().into());
@@ -155,6 +158,36 @@ pub(crate) fn handshake(row: &TlsHandshakeRow) -> Value {
     event.into()
 }
 
+/// The server's certificate; the schema wants issuer, serial number and fingerprint of it, or nothing.
+fn certificate(row: &TlsHandshakeRow) -> Option<Value> {
+    let (issuer, serial, hash) = (
+        row.server_certificate_issuer.as_deref()?,
+        row.server_certificate_serial.as_deref()?,
+        row.server_certificate_sha256.as_deref()?,
+    );
+    let mut certificate = Map::new();
+    certificate.insert("issuer".to_owned(), issuer.into());
+    certificate.insert("serial_number".to_owned(), serial.into());
+    certificate.insert(
+        "fingerprints".to_owned(),
+        json!([{ "algorithm_id": 3, "algorithm": "SHA-256", "value": hash }]),
+    );
+    put(&mut certificate, "subject", row.server_certificate_subject.as_ref());
+    for (name, time) in [
+        ("created_time", row.server_certificate_not_before),
+        ("expiration_time", row.server_certificate_not_after),
+    ] {
+        if let Some(time) = time {
+            certificate.insert(name.to_owned(), milliseconds(time).into());
+        }
+    }
+    Some(certificate.into())
+}
+
+fn milliseconds(nanoseconds: i64) -> i64 {
+    nanoseconds.div_euclid(1_000_000)
+}
+
 /// Who spoke with whom.
 struct Ends<'a> {
     protocol: Option<&'a str>,
@@ -165,7 +198,6 @@ struct Ends<'a> {
 }
 
 fn event(activity: Activity, start: i64, end: Option<i64>, ends: &Ends<'_>) -> Map<String, Value> {
-    let milliseconds = |nanoseconds: i64| nanoseconds.div_euclid(1_000_000);
     let mut event = Map::new();
     let mut insert = |name: &str, value: Value| event.insert(name.to_owned(), value);
     insert("class_uid", CLASS.into());
@@ -203,7 +235,9 @@ fn event(activity: Activity, start: i64, end: Option<i64>, ends: &Ends<'_>) -> M
 fn endpoint((ip, port, name): (&Option<SmolStr>, Option<u16>, &Option<SmolStr>)) -> Value {
     let mut endpoint = Map::new();
     put(&mut endpoint, "ip", ip.as_ref());
-    put(&mut endpoint, "hostname", name.as_ref());
+    // A name that someone asked for need not be one that a host may have.
+    let attribute = if name.as_deref().is_some_and(is_hostname) { "hostname" } else { "name" };
+    put(&mut endpoint, attribute, name.as_ref());
     if ip.is_none() && name.is_none() {
         // The schema wants an endpoint to be somebody.
         endpoint.insert("name".to_owned(), "unknown".into());
@@ -212,6 +246,14 @@ fn endpoint((ip, port, name): (&Option<SmolStr>, Option<u16>, &Option<SmolStr>))
         endpoint.insert("port".to_owned(), port.into());
     }
     endpoint.into()
+}
+
+/// RFC 1123 §2.1.
+fn is_hostname(name: &str) -> bool {
+    name.split('.').all(|label| {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_inner) && !label.starts_with('-') && !label.ends_with('-')
+    })
 }
 
 fn connection(ends: &Ends<'_>) -> Value {
@@ -251,5 +293,7 @@ fn put(object: &mut Map<String, Value>, name: &str, value: Option<&SmolStr>) {
     }
 }
 
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod tests;

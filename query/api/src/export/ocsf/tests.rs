@@ -1,80 +1,15 @@
+use super::schema::faults;
 use super::*;
 
-/// What OCSF 1.2.0 demands of a Network Activity event: required attributes, types, enumerations, and the constraints
-/// between them (schema.ocsf.io/1.2.0/classes/network_activity). Unknown attributes are errors there, so they are here.
 fn check(event: &Value) {
-    let event = event.as_object().expect("an object");
-    let known = [
-        "class_uid",
-        "class_name",
-        "category_uid",
-        "category_name",
-        "activity_id",
-        "activity_name",
-        "type_uid",
-        "type_name",
-        "severity_id",
-        "severity",
-        "status_id",
-        "status",
-        "status_detail",
-        "time",
-        "start_time",
-        "end_time",
-        "duration",
-        "metadata",
-        "src_endpoint",
-        "dst_endpoint",
-        "connection_info",
-        "traffic",
-        "tls",
-        "unmapped",
-    ];
-    for name in event.keys() {
-        assert!(known.contains(&name.as_str()), "{name} is no attribute of the class");
-    }
-    let integer = |name: &str| {
-        event.get(name).and_then(Value::as_i64).unwrap_or_else(|| panic!("{name} is an integer"))
-    };
-    assert_eq!((integer("class_uid"), integer("category_uid")), (4001, 4));
-    let activity = integer("activity_id");
-    assert!((1..=6).contains(&activity), "activity {activity}");
-    assert_eq!(integer("type_uid"), 400_100 + activity);
-    assert!((0..=6).contains(&integer("severity_id")));
-    assert!((0..=2).contains(&integer("status_id")));
-    assert!(integer("time") > 0);
-    let metadata = &event["metadata"];
-    assert_eq!(metadata["version"], "1.2.0");
-    assert!(metadata["product"]["vendor_name"].is_string());
-    for end in ["src_endpoint", "dst_endpoint"] {
-        let end = event[end].as_object().expect("both endpoints are required");
-        assert!(
-            ["ip", "hostname", "name"].iter().any(|name| end.contains_key(*name)),
-            "an endpoint is somebody"
-        );
-        for (name, value) in end {
-            match name.as_str() {
-                "ip" => assert!(value.as_str().is_some_and(|ip| ip.parse::<std::net::IpAddr>().is_ok())),
-                "port" => assert!(value.as_u64().is_some_and(|port| port <= 65_535)),
-                "hostname" | "name" => assert!(value.is_string()),
-                _ => panic!("{name} is not of a network endpoint"),
-            }
-        }
-    }
-    let connection = event["connection_info"].as_object().expect("an object");
-    assert!((0..=3).contains(&connection["direction_id"].as_i64().expect("direction_id is required")));
-    if let Some(traffic) = event.get("traffic") {
-        assert!(traffic.as_object().expect("an object").values().all(Value::is_i64), "counters are long_t");
-    }
-    if let Some(tls) = event.get("tls") {
-        assert!(tls["version"].is_string(), "tls.version is required");
-        for hash in ["ja3_hash", "ja3s_hash"] {
-            if let Some(hash) = tls.get(hash) {
-                assert!(hash["algorithm_id"].is_i64() && hash["value"].is_string(), "a fingerprint");
-            }
-        }
-    }
-    assert!(event.get("unmapped").is_none_or(Value::is_object));
+    assert_eq!(faults(event), Vec::<String>::new(), "{event:#}");
+    assert_eq!(
+        event["type_uid"].as_i64(),
+        event["class_uid"]
+            .as_i64()
+            .zip(event["activity_id"].as_i64())
+            .map(|(class, activity)| class * 100 + activity)
+    );
 }
 
 fn a_flow(state: &str, close_reason: Option<&str>) -> FlowRow {
@@ -95,6 +30,29 @@ fn a_flow(state: &str, close_reason: Option<&str>) -> FlowRow {
         tls_sni: Some("api.demo.internal".into()),
         ..FlowRow::default()
     }
+}
+
+#[test]
+fn the_check_itself_finds_what_is_wrong() {
+    let sound = flow(&a_flow("only", Some("fin")));
+    check(&sound);
+    let spoiled = |path: &[&str], value: Value| {
+        let mut event = sound.clone();
+        let (last, parents) = path.split_last().expect("a path");
+        let parent = parents.iter().fold(&mut event, |event, name| &mut event[*name]);
+        parent[*last] = value;
+        faults(&event)
+    };
+    assert_eq!(spoiled(&["activity_id"], json!(42)).len(), 1);
+    assert_eq!(spoiled(&["time"], json!("now")).len(), 1);
+    assert_eq!(spoiled(&["colour"], json!("blue")), ["event.colour is not in the schema"]);
+    assert_eq!(spoiled(&["src_endpoint"], json!({ "port": 1 })).len(), 1);
+    assert_eq!(spoiled(&["src_endpoint", "ip"], json!("10.0.0.300")).len(), 1);
+    assert_eq!(spoiled(&["dst_endpoint", "port"], json!(65_536)).len(), 1);
+    assert_eq!(spoiled(&["metadata"], json!({ "version": "1.2.0" })), ["event.metadata lacks product"]);
+    let mut event = sound.clone();
+    event.as_object_mut().expect("an object").remove("severity_id");
+    assert_eq!(faults(&event), ["event lacks severity_id"]);
 }
 
 #[test]
@@ -122,6 +80,24 @@ fn a_row_of_which_little_is_known_is_still_valid() {
 }
 
 #[test]
+fn a_name_that_no_host_may_have_is_a_name_and_not_a_hostname() {
+    for (name, attribute) in [
+        ("api.demo.internal", "hostname"),
+        ("xn--bcher-kva.example", "hostname"),
+        ("my_service.ns.svc", "name"),
+        ("-lost.example", "name"),
+        ("example.", "name"),
+        ("bücher.example", "name"),
+        ("", "name"),
+    ] {
+        let row = FlowRow { server_name: Some(name.into()), ..a_flow("only", None) };
+        let event = flow(&row);
+        check(&event);
+        assert_eq!(event["dst_endpoint"][attribute], name, "{event:#}");
+    }
+}
+
+#[test]
 fn a_failed_handshake_is_a_failure_with_its_reason() {
     let event = handshake(&TlsHandshakeRow {
         time: 1_700_000_000_000_000_000,
@@ -136,4 +112,25 @@ fn a_failed_handshake_is_a_failure_with_its_reason() {
     check(&event);
     assert_eq!((&event["status_id"], &event["status_detail"]), (&json!(2), &json!("unknown_ca")));
     assert_eq!(event["unmapped"]["tls_ja4"], "t13d1516h2_8daaf6152771_e5627efa2ab1");
+}
+
+#[test]
+fn a_certificate_is_told_when_enough_of_it_was_seen() {
+    let row = TlsHandshakeRow {
+        time: 1_700_000_000_000_000_000,
+        tls_version: Some("1.2".into()),
+        server_certificate_subject: Some("CN=api.example".into()),
+        server_certificate_issuer: Some("CN=Example CA".into()),
+        server_certificate_serial: Some("0a1b".into()),
+        server_certificate_sha256: Some("ab".repeat(32).into()),
+        server_certificate_not_after: Some(1_800_000_000_000_000_000),
+        ..TlsHandshakeRow::default()
+    };
+    let event = handshake(&row);
+    check(&event);
+    assert_eq!(event["tls"]["certificate"]["serial_number"], "0a1b");
+    assert_eq!(event["tls"]["certificate"]["expiration_time"], 1_800_000_000_000_i64);
+    let partial = handshake(&TlsHandshakeRow { server_certificate_serial: None, ..row });
+    check(&partial);
+    assert_eq!(partial["tls"].get("certificate"), None);
 }
