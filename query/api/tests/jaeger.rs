@@ -529,6 +529,13 @@ async fn a_search_answers_whole_traces_the_newest_first() {
     let two = weir.get(&format!("/api/v3/trace-summaries?{times}&query.searchDepth=2")).await;
     assert_eq!(two["summaries"].as_array().map(Vec::len), Some(2));
 
+    // Ranges may be as long as time.
+    let ever = "query.startTimeMin=0001-01-01T00:00:00Z&query.startTimeMax=9999-12-31T23:59:59Z";
+    let all = weir.get(&format!("/api/v3/trace-summaries?{ever}")).await;
+    assert_eq!(all["summaries"].as_array().map(Vec::len), Some(3));
+    let ever = format!("start={}&end={}", i64::MIN, i64::MAX);
+    assert_eq!(weir.get(&format!("/api/traces?service=front&{ever}")).await, shop_answer());
+    assert_eq!(weir.get(&format!("/api/traces/{SHOP}?{ever}")).await, shop_answer());
     // Out of the range, nothing.
     assert_eq!(weir.get("/api/traces?service=front&start=1&end=2").await["data"], json!([]));
 }

@@ -38,9 +38,11 @@ impl TimeRange {
         TimeRange { from: self.from.saturating_sub(AROUND_NS), until: self.until.saturating_add(AROUND_NS) }
     }
 
-    /// As an SQL condition on a span's start.
+    /// As an SQL condition on a span's start. No span started before 1970, and SQL has no literal for the earliest
+    /// time there is.
     pub(crate) fn condition(self) -> String {
-        format!("time >= to_timestamp_nanos({}) AND time <= to_timestamp_nanos({})", self.from, self.until)
+        let [from, until] = [self.from, self.until].map(|time| time.max(-1));
+        format!("time >= to_timestamp_nanos({from}) AND time <= to_timestamp_nanos({until})")
     }
 }
 
