@@ -7,7 +7,7 @@
 //!
 //! Not counted as known: what another tool disputes (`disputed` in the manifest), and a version where the tool that
 //! names it saw no ServerHello, since it then tells a field of the ClientHello and nothing was negotiated. nDPI's JA4
-//! departs from FoxIO's specification in three characters, against its own other fields: no SNI is `d` with it and
+//! departs from `FoxIO`'s specification in three characters, against its own other fields: no SNI is `d` with it and
 //! `i` in the specification, the last character of the ALPN is its second one, and the hash of an empty list is not
 //! zeros. Those are put right by nDPI's own fields before all of the fingerprint is compared, and counted.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
@@ -92,7 +92,13 @@ fn score(folder: &Path, manifest: &Value) -> ExitCode {
         for flow in flows {
             // Zeek's flows don't name their transport: QUIC shows as UDP in the capture itself.
             let ends = |row: &FlowRow| {
-                same_ends(flow, &row.client_ip, row.client_port, &row.server_ip, row.server_port)
+                same_ends(
+                    flow,
+                    row.client_ip.as_ref(),
+                    row.client_port,
+                    row.server_ip.as_ref(),
+                    row.server_port,
+                )
             };
             if flow["transport"].is_null() && datagrams.iter().any(ends) {
                 continue;
@@ -180,16 +186,18 @@ fn best<'a>(rows: &'a [TlsHandshakeRow], flow: &Value) -> Option<&'a TlsHandshak
             .count()
     };
     rows.iter()
-        .filter(|row| same_ends(flow, &row.client_ip, row.client_port, &row.server_ip, row.server_port))
+        .filter(|row| {
+            same_ends(flow, row.client_ip.as_ref(), row.client_port, row.server_ip.as_ref(), row.server_port)
+        })
         .max_by_key(|row| agreement(row))
 }
 
 /// Whether a row is about the flow's two ends, whichever of them is the client.
 fn same_ends(
     flow: &Value,
-    client_ip: &Option<SmolStr>,
+    client_ip: Option<&SmolStr>,
     client_port: Option<u16>,
-    server_ip: &Option<SmolStr>,
+    server_ip: Option<&SmolStr>,
     server_port: Option<u16>,
 ) -> bool {
     let end = |address: &str, port: &str| {
@@ -198,9 +206,8 @@ fn same_ends(
         Some((ip?, flow[port].as_u64()?))
     };
     // Written as each tool pleases: compared as addresses.
-    let ours = |ip: &Option<SmolStr>, port: Option<u16>| {
-        Some((ip.as_ref()?.parse::<IpAddr>().ok()?, u64::from(port?)))
-    };
+    let ours =
+        |ip: Option<&SmolStr>, port: Option<u16>| Some((ip?.parse::<IpAddr>().ok()?, u64::from(port?)));
     let (src, dst) = (end("src", "sport"), end("dst", "dport"));
     let (client, server) = (ours(client_ip, client_port), ours(server_ip, server_port));
     src.is_some() && dst.is_some() && ((src, dst) == (client, server) || (src, dst) == (server, client))

@@ -12,13 +12,13 @@ const DATA: u32 = 40;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    pub packets: u64,
-    pub tcp_packets: u64,
-    pub tcp_bytes: u64,
-    pub udp_packets: u64,
-    pub bytes: u64,
-    pub connections: u64,
+pub(crate) struct Written {
+    pub(crate) packets: u64,
+    pub(crate) tcp_packets: u64,
+    pub(crate) tcp_bytes: u64,
+    pub(crate) udp_packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) connections: u64,
 }
 
 struct Connection {
@@ -30,7 +30,7 @@ struct Connection {
 }
 
 /// Writes a pcap (ns, Ethernet) of `packets` packets.
-pub fn capture(out: &mut impl Write, packets: u64) -> io::Result<Written> {
+pub(crate) fn capture(out: &mut impl Write, packets: u64) -> io::Result<Written> {
     let mut header = Vec::new();
     for word in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1] {
         header.extend(word.to_le_bytes());
@@ -116,7 +116,7 @@ impl Connection {
             step if step < DATA => {
                 let from = usize::from(random & 3 != 0);
                 let length = [0, 120, 700, 1400][(random >> 4) as usize & 3];
-                let again = random >> 20 & 63 == 0;
+                let again = (random >> 20).is_multiple_of(64);
                 if again && length > 0 {
                     // Sent twice: the sequence number doesn't move on the first time.
                     self.write(frame, from, PSH | ACK, &record(23, length), false);

@@ -19,8 +19,8 @@ use weir_dissect::tcp::{FlowTracker, Rows, Totals};
 use weir_model::{FlowRow, TlsHandshakeRow};
 
 pub use file::Damage;
-pub use weir_dissect::tcp::Options;
 use file::{CaptureFile, Step};
+pub use weir_dissect::tcp::Options;
 
 /// Rows are handed on in about this many: a batch of the wire.
 const ROWS: usize = 8192;
@@ -127,14 +127,20 @@ pub fn follow(
                     progress(Progress { bytes: file.offset(), packets: import.report.packets });
                 }
             }
+            // Who waits must not sit on what is ready.
+            Step::Pause => {
+                if import.hand_on().is_break() {
+                    break;
+                }
+            }
             Step::End => {
                 progress(Progress { bytes: file.offset(), packets: import.report.packets });
-                if import.hand_on().is_break() {
+                if import.hand_on().is_break() || file.has_ended() {
                     break;
                 }
                 match wait() {
                     Some(now_ns) => import.tracker.advance(now_ns),
-                    None => break,
+                    None => file.end(),
                 }
             }
         }

@@ -1,14 +1,15 @@
-//! pcap and pcapng as bytes: both byte orders, µs and ns, several interfaces with clocks of their own.
+//! Capture files as bytes: pcap here, in both byte orders, in µs and ns; pcapng's blocks in `file/pcapng.rs`.
 //!
 //! Damage (a record that can't be one, a file that ends inside a record) doesn't end the reading: the next place
 //! where records make sense again is looked for, and what was skipped is counted.
 
+mod pcapng;
+
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
 
-use pcap_parser::Block;
-use pcap_parser::nom::Err as NomError;
+use pcapng::{Interface, pcapng_block};
 
 use super::ImportError;
 
@@ -46,16 +47,10 @@ impl fmt::Display for Damage {
 pub(super) enum Step {
     /// A packet; its bytes are had from [`CaptureFile::bytes`].
     Packet { time_ns: i64, link: u32, wire_length: u32, bytes: Range<usize> },
+    /// Nothing before more is read, for which a pipe may make us wait.
+    Pause,
     /// Nothing, for now.
     End,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Interface {
-    link: u32,
-    /// Ticks a second, and seconds to add.
-    resolution: u64,
-    offset_s: i64,
 }
 
 enum Format {
@@ -73,6 +68,12 @@ pub(super) struct CaptureFile<R> {
     offset: u64,
     format: Option<Format>,
     last_ns: i64,
+    /// Whether the last read gave less than it could: the reader is a pipe, or at its end.
+    short: bool,
+    /// Whether that was told since.
+    paused: bool,
+    /// Whether the reader's end is the file's end: nothing is being written any more.
+    ended: bool,
     damage: Option<Damage>,
 }
 
@@ -96,7 +97,18 @@ enum Record {
 impl<R: Read> CaptureFile<R> {
     pub(super) fn new(reader: R) -> Self {
         let buffer = Vec::with_capacity(2 * CHUNK);
-        CaptureFile { reader, buffer, at: 0, offset: 0, format: None, last_ns: 0, damage: None }
+        CaptureFile {
+            reader,
+            buffer,
+            at: 0,
+            offset: 0,
+            format: None,
+            last_ns: 0,
+            short: false,
+            paused: false,
+            ended: false,
+            damage: None,
+        }
     }
 
     /// Offset in the file up to which everything is read.
@@ -126,8 +138,13 @@ impl<R: Read> CaptureFile<R> {
                     return Ok(Step::Packet { time_ns, link, wire_length, bytes });
                 }
                 Record::Other { length } => self.consume(length),
+                Record::Short(_) if self.short && !self.paused => {
+                    self.paused = true;
+                    return Ok(Step::Pause);
+                }
                 Record::Short(needed) => {
-                    if !self.fill(needed)? {
+                    self.paused = false;
+                    if !self.fill(needed)? && !self.find_record_before_end()? {
                         return Ok(Step::End);
                     }
                 }
@@ -141,15 +158,19 @@ impl<R: Read> CaptureFile<R> {
         }
     }
 
-    /// What was wrong with the file, now that nothing more comes.
-    pub(super) fn into_damage(mut self) -> Result<Option<Damage>, ImportError> {
-        let rest = self.buffer.len() - self.at;
+    /// Nothing more comes: a record whose end isn't there is not waited for any longer.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What was wrong with the file.
+    pub(super) fn into_damage(self) -> Result<Option<Damage>, ImportError> {
         if self.format.is_none() {
             return Err(not_a_capture(&self.buffer[self.at..]));
-        }
-        if rest > 0 {
-            self.broken(format!("the file ends inside a record, of which only {rest} bytes are there"));
-            self.skipped(rest as u64);
         }
         Ok(self.damage)
     }
@@ -191,15 +212,17 @@ impl<R: Read> CaptureFile<R> {
                 self.buffer.drain(..self.at);
                 self.at = 0;
             }
-            let wanted = CHUNK.max(needed - self.buffer.len()) as u64;
-            let read = self
-                .reader
-                .by_ref()
-                .take(wanted)
-                .read_to_end(&mut self.buffer)
-                .map_err(|source| ImportError::Read { offset: self.offset, source })?;
-            if read == 0 {
-                return Ok(false);
+            let filled = self.buffer.len();
+            let wanted = CHUNK.max(needed - filled);
+            self.buffer.resize(filled + wanted, 0);
+            // One read: what a pipe has is worth having before it has more.
+            let read = self.reader.read(&mut self.buffer[filled..]);
+            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => return Ok(false),
+                Ok(read) => self.short = read < wanted,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ImportError::Read { offset: self.offset, source }),
             }
         }
         Ok(true)
@@ -214,6 +237,20 @@ impl<R: Read> CaptureFile<R> {
         if let Some(damage) = &mut self.damage {
             damage.skipped_bytes += bytes;
         }
+    }
+
+    /// The file ends before the record that begins here does: torn, or a length that damage made so large.
+    fn find_record_before_end(&mut self) -> Result<bool, ImportError> {
+        let rest = self.buffer.len() - self.at;
+        if !self.ended || rest == 0 {
+            return Ok(false);
+        }
+        self.broken(format!("the file ends inside a record, of which only {rest} bytes are there"));
+        let found = self.find_record()?;
+        if let Some(damage) = self.damage.as_mut().filter(|damage| found && damage.places == 1) {
+            "a record's length leads beyond the file's end".clone_into(&mut damage.what);
+        }
+        Ok(found)
     }
 
     /// After damage: goes on to the next place where two records in a row make sense, or the last one does.
@@ -240,10 +277,24 @@ impl Format {
         match self {
             Format::Pcap { big_endian, modified, fraction_ns, link, snaplen } => {
                 let (big_endian, modified) = (*big_endian, *modified);
-                pcap_record(bytes, big_endian, modified, *fraction_ns, *link, *snaplen)
+                let record = pcap_record(bytes, big_endian, modified, *fraction_ns, *link, *snaplen);
+                if let Record::Packet { time_ns, wire_length, bytes: captured, length, .. } = &record
+                    && (!near(*time_ns, last_ns)
+                        || captured.len() > *wire_length as usize
+                        || *wire_length == 0)
+                    && !self.goes_on(&bytes[*length..], *time_ns)
+                {
+                    return Record::Broken("a packet record that makes no sense, nor does what follows it");
+                }
+                record
             }
             Format::PcapNg { big_endian, interfaces } => pcapng_block(bytes, big_endian, interfaces, last_ns),
         }
+    }
+
+    /// Whether an odd record is one all the same: the next one has a time like it, as far as that can be seen.
+    fn goes_on(&self, next: &[u8], time_ns: i64) -> bool {
+        next.len() < 16 || self.plausible(next, time_ns).is_some()
     }
 
     /// Whether a record begins here, and another after it.
@@ -262,7 +313,7 @@ impl Format {
                 let word = |at| read_u32(bytes, at, *big_endian);
                 let (seconds, fraction) = (i64::from(word(0)?), i64::from(word(4)?));
                 let (captured, wire) = (word(8)?, word(12)?);
-                let near = last_ns == 0 || (seconds - last_ns / 1_000_000_000).abs() < NEIGHBOURS_S;
+                let near = near(seconds * 1_000_000_000, last_ns);
                 let bearable = captured > 0 && captured <= wire && captured <= (*snaplen).clamp(1, 1 << 18);
                 let good = near && fraction * fraction_ns < 1_000_000_000 && bearable && wire < 1 << 24;
                 good.then_some(if *modified { 24 } else { 16 } + captured as usize)
@@ -271,12 +322,17 @@ impl Format {
                 let (kind, length) =
                     (read_u32(bytes, 0, *big_endian)?, read_u32(bytes, 4, *big_endian)? as usize);
                 let known = matches!(kind, 1..=6 | 10 | 0x0a0d_0d0a);
-                let bearable = (12..MAX_RECORD).contains(&length) && length % 4 == 0;
+                let bearable = (12..MAX_RECORD).contains(&length) && length.is_multiple_of(4);
                 let good = known && bearable && read_u32(bytes, length - 4, *big_endian)? as usize == length;
                 good.then_some(length)
             }
         }
     }
+}
+
+/// Whether two neighbours in a file may have these times; 0: there is none before.
+fn near(time_ns: i64, last_ns: i64) -> bool {
+    last_ns == 0 || (time_ns - last_ns).abs() < NEIGHBOURS_S * 1_000_000_000
 }
 
 fn pcap_record(
@@ -299,6 +355,10 @@ fn pcap_record(
     if bytes.len() < header + captured {
         return Record::Short(header + captured);
     }
+    // What a crash leaves of blocks that never reached the disk, and no packet is that short.
+    if bytes[..header].iter().all(|byte| *byte == 0) {
+        return Record::Broken("zeros in a packet record's place");
+    }
     let parse = match (modified, big_endian) {
         (true, _) => pcap_parser::parse_pcap_frame_modified,
         (_, true) => pcap_parser::parse_pcap_frame_be,
@@ -314,115 +374,6 @@ fn pcap_record(
         wire_length: record.origlen,
         bytes: header..header + captured,
         length: header + captured,
-    }
-}
-
-fn pcapng_block(
-    bytes: &[u8],
-    big_endian: &mut bool,
-    interfaces: &mut Vec<Interface>,
-    last_ns: i64,
-) -> Record {
-    if bytes.len() < 12 {
-        return Record::Short(12);
-    }
-    if bytes[..4] == [0x0a, 0x0d, 0x0d, 0x0a] {
-        // A new section, in a byte order of its own.
-        match bytes[8..12] {
-            [0x1a, 0x2b, 0x3c, 0x4d] => *big_endian = true,
-            [0x4d, 0x3c, 0x2b, 0x1a] => *big_endian = false,
-            _ => return Record::Broken("a section header without its byte-order magic"),
-        }
-    }
-    let length = read_u32(bytes, 4, *big_endian).unwrap_or(0) as usize;
-    if !(12..=MAX_RECORD).contains(&length) || length % 4 != 0 {
-        return Record::Broken("a block can't have that length");
-    }
-    if bytes.len() < length {
-        return Record::Short(length);
-    }
-    if read_u32(bytes, length - 4, *big_endian) != Some(length as u32) {
-        return Record::Broken("a block's length is not repeated at its end");
-    }
-    if read_u32(bytes, 0, *big_endian) == Some(2) {
-        return old_packet(&bytes[..length], *big_endian, interfaces);
-    }
-    let parse = if *big_endian { pcap_parser::parse_block_be } else { pcap_parser::parse_block_le };
-    let block = match parse(&bytes[..length]) {
-        Ok((_, block)) => block,
-        Err(NomError::Incomplete(_) | NomError::Error(_) | NomError::Failure(_)) => {
-            return Record::Broken("a block's content doesn't fit into it");
-        }
-    };
-    match block {
-        Block::SectionHeader(_) => interfaces.clear(),
-        Block::InterfaceDescription(interface) => interfaces.push(Interface {
-            link: interface.linktype.0 as u32,
-            resolution: interface.ts_resolution().unwrap_or(1_000_000),
-            offset_s: interface.ts_offset(),
-        }),
-        Block::EnhancedPacket(packet) => {
-            let Some(interface) = interfaces.get(packet.if_id as usize) else {
-                return Record::Broken("a packet of an interface that was not described");
-            };
-            let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-            let captured = (packet.caplen as usize).min(packet.data.len());
-            return Record::Packet {
-                time_ns: interface.time_ns(ticks),
-                link: interface.link,
-                wire_length: packet.origlen,
-                bytes: 28..28 + captured,
-                length,
-            };
-        }
-        Block::SimplePacket(packet) => {
-            let Some(interface) = interfaces.first() else {
-                return Record::Broken("a packet of an interface that was not described");
-            };
-            let captured = (packet.origlen as usize).min(packet.data.len());
-            // It has no time; the packet before it is the nearest we know.
-            return Record::Packet {
-                time_ns: last_ns,
-                link: interface.link,
-                wire_length: packet.origlen,
-                bytes: 12..12 + captured,
-                length,
-            };
-        }
-        _ => {}
-    }
-    Record::Other { length }
-}
-
-/// The Packet Block of old files: `interface: u16 | drops: u16 | time high | time low | captured | on the wire`.
-fn old_packet(block: &[u8], big_endian: bool, interfaces: &[Interface]) -> Record {
-    let word = |at| read_u32(block, at, big_endian).unwrap_or(0);
-    let number = if big_endian { word(8) >> 16 } else { word(8) & 0xffff };
-    let (captured, length) = (word(20) as usize, block.len());
-    let Some(interface) = interfaces.get(number as usize) else {
-        return Record::Broken("a packet of an interface that was not described");
-    };
-    if captured + 32 > length {
-        return Record::Broken("a packet is longer than its block");
-    }
-    Record::Packet {
-        time_ns: interface.time_ns(u64::from(word(12)) << 32 | u64::from(word(16))),
-        link: interface.link,
-        wire_length: word(24),
-        bytes: 28..28 + captured,
-        length,
-    }
-}
-
-impl Interface {
-    fn time_ns(&self, ticks: u64) -> i64 {
-        let ns = match self.resolution {
-            1_000_000 => ticks.saturating_mul(1000),
-            1_000_000_000 => ticks,
-            0 => 0,
-            other => (u128::from(ticks) * 1_000_000_000 / u128::from(other)).min(u128::from(u64::MAX)) as u64,
-        };
-        i64::try_from(ns).unwrap_or(i64::MAX).saturating_add(self.offset_s.saturating_mul(1_000_000_000))
     }
 }
 
