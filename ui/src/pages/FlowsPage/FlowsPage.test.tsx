@@ -46,6 +46,13 @@ describe('the Flows page', () => {
     expect(screen.getByText('Complete')).toBeVisible();
   });
 
+  it('does not hide an address behind a name that has its own column', async () => {
+    serveAnd({ '/api/v1/flows': () => flows({ ...TLS_FLOW, server_name: 'api.demo.internal' }) });
+    open('/flows');
+    const row = await rowOf(/api\.demo\.internal/);
+    expect(within(row).getAllByText('api.demo.internal')).toHaveLength(1);
+  });
+
   it('narrows by a typed filter, which the link then carries', async () => {
     const server = serveAnd({
       '/api/v1/flows': ({ params }) =>

@@ -45,15 +45,15 @@ export const DEFAULT_COLUMNS: readonly string[] = [
 
 /** Titles and widths of columns that are shown as they are. */
 const SHOWN: Readonly<Record<string, { title: string; width: number }>> = {
-  protocol: { title: 'Proto', width: 56 },
-  client_bytes: { title: 'Client sent', width: 104 },
-  server_bytes: { title: 'Server sent', width: 104 },
+  protocol: { title: 'Proto', width: 64 },
+  client_bytes: { title: 'Client sent', width: 100 },
+  server_bytes: { title: 'Server sent', width: 102 },
   rtt_us: { title: 'RTT', width: 84 },
   connect_us: { title: 'Connect', width: 84 },
   tls_version: { title: 'TLS', width: 60 },
-  tls_sni: { title: 'SNI', width: 156 },
+  tls_sni: { title: 'SNI', width: 170 },
   tls_alpn: { title: 'ALPN', width: 84 },
-  tls_ja4: { title: 'JA4', width: 284 },
+  tls_ja4: { title: 'JA4', width: 282 },
 };
 
 /** Columns that the flows answer adds from the handshake; the schema tells their meaning. */
@@ -91,7 +91,7 @@ function madeColumns(zone: Zone, today: Date): readonly FlowColumn[] {
       id: 'time',
       title: 'Time',
       hint: 'Start of the interval',
-      width: 124,
+      width: 116,
       sortable,
       value: ({ cells }) => cells['time'] ?? null,
       cell: ({ time }) => <time dateTime={time.toISOString()}>{shortPointText(time, zone, today)}</time>,
@@ -122,7 +122,7 @@ function madeColumns(zone: Zone, today: Date): readonly FlowColumn[] {
       id: 'state',
       title: 'State',
       hint: 'Where in its life the connection was in the interval, and how it ended',
-      width: 138,
+      width: 134,
       sortable,
       value: ({ cells }) => text(cells, 'close_reason') ?? text(cells, 'state') ?? null,
       cell: (flow) => <State flow={flow} />,
@@ -131,7 +131,7 @@ function madeColumns(zone: Zone, today: Date): readonly FlowColumn[] {
       id: 'encryption',
       title: 'Encryption',
       hint: 'mTLS or TLS with its version, plaintext, or unknown where nothing proves either',
-      width: 108,
+      width: 100,
       sortable,
       value: encryptionOf,
       cell: (flow) => (
@@ -146,12 +146,12 @@ function endColumn(end: End, title: string, hint: string): FlowColumn {
     id: end,
     title,
     hint,
-    width: 180,
+    width: 185,
     grows: true,
     sortable: true,
-    value: (flow) => `${nameOf(flow, end) ?? ''} ${addressOf(flow, end)}`,
+    value: (flow) => `${nameBeside(flow, end) ?? ''} ${addressOf(flow, end)}`,
     cell: (flow) => {
-      const name = nameOf(flow, end);
+      const name = nameBeside(flow, end);
       return (
         <>
           {name !== undefined && <strong className="flow-name">{name} </strong>}
@@ -160,6 +160,12 @@ function endColumn(end: End, title: string, hint: string): FlowColumn {
       );
     },
   };
+}
+
+/** The end's name; where that is only the SNI, which has a column of its own, the process or nothing. */
+function nameBeside(flow: Flow, end: End): string | undefined {
+  const name = nameOf(flow, end);
+  return name === text(flow.cells, 'tls_sni') ? text(flow.cells, `${end}_process`) : name;
 }
 
 function plainColumn(name: string, column: Column | undefined, zone: Zone): FlowColumn {

@@ -2,6 +2,7 @@
 import {
   autocompletion,
   closeBrackets,
+  closeCompletion,
   completionKeymap,
   type CompletionContext,
   type CompletionResult,
@@ -54,8 +55,9 @@ export function Editor({ text, tables, mistake, insertion, jump, onChange, onRun
 
   useEffect(() => {
     if (host.current === null) return undefined;
-    const run: Command = ({ state }) => {
-      latest.current.onRun(state.doc.toString());
+    const run: Command = (editor) => {
+      closeCompletion(editor);
+      latest.current.onRun(editor.state.doc.toString());
       return true;
     };
     const editor = new EditorView({
@@ -76,7 +78,8 @@ export function Editor({ text, tables, mistake, insertion, jump, onChange, onRun
           highlightActiveLine(),
           bracketMatching(),
           closeBrackets(),
-          autocompletion(),
+          // Its icons are of fonts that not everybody has; the detail says what a name is.
+          autocompletion({ icons: false }),
           language.of(sql({ dialect: PostgreSQL })),
           PostgreSQL.language.data.of({ autocomplete: rangeMarks }),
           syntaxHighlighting(colours),

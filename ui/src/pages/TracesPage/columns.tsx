@@ -61,7 +61,7 @@ export function summaryColumns(
     {
       id: 'errors',
       title: 'Errors',
-      width: 86,
+      width: 100,
       cell: ({ errors }) =>
         errors === 0 ? (
           <span className="muted">none</span>
