@@ -2,7 +2,7 @@
 //! threads, both warm, asked in turns, best of several, and every answer compared, so that nobody is fast by being wrong.
 //!
 //! `cargo bench --profile dev -p weir-query`. `WEIR_BENCH_ROWS` changes the size, `WEIR_BENCH_DIR` keeps the store and
-//! uses it again, `WEIR_BENCH_THREADS` changes the threads, `WEIR_BENCH_EXPLAIN=1` prints our plans with their times.
+//! uses it again, `WEIR_BENCH_THREADS` changes the threads, words after `--` choose questions by name, `WEIR_BENCH_EXPLAIN=1` prints our plans with their times.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that fails or is silent is of no use")]
 
@@ -52,7 +52,7 @@ fn questions(one: &FlowRow) -> Vec<Question> {
         format!(
             "SELECT CAST(date_trunc('minute', time) AS VARCHAR) AS minute, server_workload, {percentile} AS p95, count(*) AS flows
              FROM flows WHERE time >= TIMESTAMP '2026-11-18 11:00:00' AND time < TIMESTAMP '2026-11-18 12:00:00'
-             GROUP BY date_trunc('minute', time), server_workload ORDER BY p95 DESC, 1, 2 LIMIT 100"
+             GROUP BY date_trunc('minute', time), server_workload ORDER BY flows DESC, 1, 2 LIMIT 100"
         )
     };
     vec![
@@ -125,7 +125,10 @@ async fn run(rows: usize, threads: usize) {
     let mut rival = DuckDb::start(&python, &dir.join("tables/flows"), threads);
     println!("{:<40} {:>10} {:>10}  weir / duckdb", "best of several, ms", "weir", rival.version);
     let one = &rows::Cluster::new().flows(rows / 2 / BATCH_ROWS * BATCH_ROWS, 1)[0];
-    for question in questions(one) {
+    let only: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let is_wanted =
+        |question: &Question| only.is_empty() || only.iter().any(|word| question.what.contains(word));
+    for question in questions(one).into_iter().filter(is_wanted) {
         let (mut ours, mut theirs) = (f64::MAX, f64::MAX);
         for round in 0..WARM_UP + ROUNDS {
             let (our_time, our_rows) = asked(&engine, &question.weir).await;
