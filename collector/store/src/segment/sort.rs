@@ -165,7 +165,7 @@ impl<'a> Unified<'a> {
             return new_null_array(&weir_model::DataKind::Text.data_type(), order.len());
         }
         let keys: Vec<i32> = order.values().iter().map(|place| self.keys[*place as usize]).collect();
-        let nulls = keys.contains(&NULL).then(|| NullBuffer::from_iter(keys.iter().map(|key| *key != NULL)));
+        let nulls = keys.contains(&NULL).then(|| keys.iter().map(|key| *key != NULL).collect::<NullBuffer>());
         let keys = keys.into_iter().map(|key| key.max(0)).collect::<ScalarBuffer<i32>>();
         let values = Arc::new(StringArray::from_iter_values(&self.values));
         Arc::new(DictionaryArray::new(Int32Array::new(keys, nulls), values))
