@@ -42,8 +42,10 @@ pub fn ja3s_text(hello: &ServerHello<'_>) -> String {
 
 fn join(text: &mut String, values: impl IntoIterator<Item = u16>) {
     for (nth, value) in values.into_iter().filter(|value| !is_grease(*value)).enumerate() {
-        let dash = if nth > 0 { "-" } else { "" };
-        let _ = write!(text, "{dash}{value}");
+        if nth > 0 {
+            text.push('-');
+        }
+        let _ = write!(text, "{value}");
     }
 }
 

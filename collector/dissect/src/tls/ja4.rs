@@ -4,8 +4,6 @@
 //! extensions, first and last character of the first ALPN; then hashes of the sorted ciphers, and of the sorted
 //! extensions with the signature algorithms in their own order. The rest of JA4+ has another licence: not here.
 
-use std::fmt::Write;
-
 use sha2::{Digest, Sha256};
 use smol_str::{SmolStr, format_smolstr};
 
@@ -78,10 +76,14 @@ fn alpn(name: &[u8]) -> String {
 }
 
 fn hex_list(values: &[u16]) -> String {
+    // By hand: formatting each number is half of what a fingerprint costs.
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(values.len() * 5);
     for (nth, value) in values.iter().enumerate() {
-        let comma = if nth > 0 { "," } else { "" };
-        let _ = write!(text, "{comma}{value:04x}");
+        if nth > 0 {
+            text.push(',');
+        }
+        text.extend([12, 8, 4, 0].map(|shift| char::from(DIGITS[usize::from(value >> shift & 0xf)])));
     }
     text
 }
