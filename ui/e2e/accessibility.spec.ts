@@ -149,6 +149,7 @@ test('nothing is cut off at 320 pixels', async ({ page }) => {
   for (const path of ['/flows', '/traces', '/sql']) {
     await page.goto(path);
     await expect(page.getByRole('main')).toBeVisible();
+    await expect(page.getByText(/Loading/)).toHaveCount(0);
     expect(await page.evaluate(() => document.documentElement.scrollWidth), path).toBeLessThanOrEqual(320);
     await page.screenshot({ path: `test-results/views/narrow${path.replaceAll('/', '-')}.png` });
   }

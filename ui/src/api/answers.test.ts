@@ -60,7 +60,7 @@ describe('the server', () => {
   it('says how it is', async () => {
     serve({ '/api/v1/status': () => STATUS });
     expect(await fetchStatus(signal)).toMatchObject({
-      listeners: ['web page and API 127.0.0.1:8480'],
+      listeners: ['http 127.0.0.1:8480'],
       tables: [{ name: 'flows', rows: 12, files: 1, bytes: 4096 }],
       health: [{ counter: 'ring_full', value: 0, message: '' }],
     });

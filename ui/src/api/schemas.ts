@@ -65,11 +65,9 @@ export const sqlAnswer: z.ZodType<Answer> = z
   })
   .transform(({ elapsed_ms: elapsedMs, ...rest }) => ({ ...rest, elapsedMs }));
 
-/** A listener is a text, or an object of a name and an address: shown either way. */
-const listener = z.union([
-  z.string(),
-  z.record(z.string(), cell).transform((parts) => Object.values(parts).map(String).join(' ')),
-]);
+const listener = z
+  .object({ name: z.string(), address: z.string() })
+  .transform(({ name, address }) => `${name} ${address}`);
 
 export const statusAnswer: z.ZodType<Status> = z
   .object({

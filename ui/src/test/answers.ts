@@ -55,7 +55,7 @@ export const STATUS = {
   node: 'node-a',
   started: '2026-11-24T20:00:00Z',
   probe: { state: 'running', detail: 'sees TCP, UDP and TLS' },
-  listeners: [{ name: 'web page and API', address: '127.0.0.1:8480' }],
+  listeners: [{ address: '127.0.0.1:8480', name: 'http' }],
   tables: [{ name: 'flows', rows_memory: 2, rows_sealed: 10, files: 1, bytes: 4096 }],
   health: [{ node: 'node-a', counter: 'ring_full', kind: 'lost', value: 0, message: null }],
 };

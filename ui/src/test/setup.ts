@@ -1,7 +1,10 @@
 /** What every test starts from: matchers, a clean page, and the parts of a browser that jsdom lacks. */
 import '@testing-library/jest-dom/vitest';
-import { cleanup } from '@testing-library/react';
+import { cleanup, configure } from '@testing-library/react';
 import { afterEach, vi } from 'vitest';
+
+// Tests wait for a state; how long that takes on a busy machine is no part of what they promise.
+configure({ asyncUtilTimeout: 10_000 });
 
 afterEach(() => {
   cleanup();
