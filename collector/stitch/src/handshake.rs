@@ -48,12 +48,12 @@ fn agreed(attributes: &mut Attributes, row: &TlsHandshakeRow) {
     attributes.text("tls.client.ja3", row.tls_ja3.as_ref());
     attributes.text("tls.server.ja3s", row.tls_ja3s.as_ref());
     attributes.text("weir.tls.client.ja4", row.tls_ja4.as_ref());
-    let offered = SmolStr::from_iter(
-        row.tls_alpn_offered
-            .iter()
-            .enumerate()
-            .flat_map(|(place, protocol)| [if place > 0 { "," } else { "" }, protocol.as_str()]),
-    );
+    let offered: SmolStr = row
+        .tls_alpn_offered
+        .iter()
+        .enumerate()
+        .flat_map(|(place, protocol)| [if place > 0 { "," } else { "" }, protocol.as_str()])
+        .collect();
     attributes.text("weir.tls.client.alpn", Some(&offered).filter(|offered| !offered.is_empty()));
     attributes.flag("weir.tls.post_quantum", row.tls_post_quantum);
     attributes.flag("weir.tls.early_data", row.tls_early_data);

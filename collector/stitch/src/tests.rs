@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use weir_model::Row;
+use weir_model::{Row, SmolStr};
 
 use super::*;
 
@@ -229,8 +229,8 @@ proptest! {
         let spans = spans_of_flows(&[flow]);
         for span in &spans {
             prop_assert!(span.end_time.is_some_and(|end| end - span.time == span.duration_ns && span.duration_ns >= 0));
-            prop_assert_eq!(span.attribute_types.as_ref().map_or(0, |types| types.len()), span.attributes.len());
-            prop_assert_eq!(span.resource_attribute_types.as_ref().map_or(0, |types| types.len()), span.resource_attributes.len());
+            prop_assert_eq!(span.attribute_types.as_ref().map_or(0, SmolStr::len), span.attributes.len());
+            prop_assert_eq!(span.resource_attribute_types.as_ref().map_or(0, SmolStr::len), span.resource_attributes.len());
             if let Some(parent) = spans.iter().find(|other| other.span_id == span.parent_span_id) {
                 prop_assert!(parent.time <= span.time && span.end_time <= parent.end_time);
             }
