@@ -142,6 +142,16 @@ fn plan(message: &str) -> Described {
             ..Described::new("sql.unknown_function", format!("no function {name:?}"))
         };
     }
+    if let Some(name) = between(message, "column \"", "\" must appear in the GROUP BY") {
+        let name = name.rsplit('.').next().unwrap_or(name).to_owned();
+        return Described {
+            hint: Some(format!(
+                "add it to GROUP BY (GROUP BY ALL takes every such column), or take max({name})"
+            )),
+            word: Some(name.clone()),
+            ..Described::new("sql.invalid", format!("column {name:?} is neither grouped nor in an aggregate"))
+        };
+    }
     // Every signature that the function has, each with its refusal: too much to read.
     if message.contains("failed to match any signature")
         && let Some(name) = between(message, "Function '", "'")

@@ -53,6 +53,21 @@ async fn words_that_are_no_sql() {
 }
 
 #[tokio::test]
+async fn a_column_that_is_not_grouped() {
+    let error = error("SELECT client_process, count(*) FROM flows").await;
+    assert_eq!((error.code, error.position), ("sql.invalid", at(1, 8)));
+    assert_eq!(error.message, "column \"client_process\" is neither grouped nor in an aggregate");
+    assert!(error.hint.as_deref().unwrap().contains("GROUP BY ALL"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_misspelt_word_of_sql() {
+    let error = error("SELECT * FROM flows LIMT 3").await;
+    assert_eq!(error.code, "sql.syntax");
+    assert_eq!(error.hint.as_deref(), Some("did you mean LIMIT where it says LIMT?"));
+}
+
+#[tokio::test]
 async fn values_that_do_not_fit() {
     for sql in [
         "SELECT CAST(client_ip AS BIGINT) FROM flows",
