@@ -1,8 +1,9 @@
 //! A captured packet → its two ends, its transport header and its payload.
 //!
-//! Goes through link layers (Ethernet, Linux cooked, loopback, PPP, raw IP), VLAN and MPLS tags, IPv6 extension headers,
-//! and tunnels (`tunnel.rs`: VXLAN, GENEVE, GRE, GTP-U, CAPWAP; IP in IP): the innermost packet is what counts, because that is what the two
-//! ends sent each other. Fragments are told by name, not put together. Never here: state between packets.
+//! Goes through link layers (Ethernet, Linux cooked, loopback, PPP, raw IP), tags (VLAN, MPLS, VN-Tag, 802.1ah), IPv6
+//! extension headers and tunnels (`tunnel.rs`: VXLAN, GENEVE, GRE, GTP-U, CAPWAP; IP in IP): the innermost packet is what
+//! counts, because that is what the two ends sent each other. Fragments are told by name, not put together. Never here:
+//! state between packets.
 
 mod tunnel;
 
@@ -179,6 +180,9 @@ fn ether_type(mut kind: u16, mut bytes: &[u8], depth: u8) -> Result<Packet<'_>, 
                 }
             }
             0x8864 => return ppp(from(bytes, 6)?, depth),
+            // A switch's VN-Tag (802.1BR), and a provider's whole frame around the customer's (802.1ah).
+            0x8926 => (kind, bytes) = (be16(bytes, 4)?, from(bytes, 6)?),
+            0x88e7 if depth < MAX_DEPTH => return ethernet(from(bytes, 4)?, depth + 1),
             // A length: IEEE 802.3, and the type follows in LLC/SNAP.
             0..0x0600 if bytes.starts_with(&SNAP) => (kind, bytes) = (be16(bytes, 6)?, from(bytes, 8)?),
             _ => return Err(Ignored::NotIp),

@@ -86,6 +86,9 @@ fn tags_are_looked_through() {
     for outer in [0x88a8, 0x9100, 0x8100] {
         finds_the_datagram(link::ETHERNET, &ethernet(outer, &after(&[0, 6, 0x81, 0], &vlan)));
     }
+    finds_the_datagram(link::ETHERNET, &ethernet(0x8926, &after(&[0, 1, 0, 2, 0x81, 0], &vlan)));
+    let customer = ethernet(0x0800, &ip);
+    finds_the_datagram(link::ETHERNET, &ethernet(0x88e7, &after(&[0, 0, 0, 9], &customer)));
     // Two MPLS labels, the second is the bottom of the stack.
     finds_the_datagram(link::ETHERNET, &ethernet(0x8847, &after(&[0, 1, 0, 64, 0, 2, 1, 64], &ip)));
     let pppoe = after(&[0x11, 0, 0, 9, 0, ip.len() as u8 + 2, 0, 0x21], &ip);
@@ -169,6 +172,12 @@ fn tunnels_in_tunnels_end_somewhere() {
         bytes = ipv4(CLIENT, SERVER, 4, &bytes);
     }
     assert_eq!(packet(link::RAW, &bytes), Err(Ignored::Malformed));
+
+    let mut frame = ethernet(0x0800, &datagram());
+    for _ in 0..2000 {
+        frame = ethernet(0x88e7, &after(&[0, 0, 0, 9], &frame));
+    }
+    assert_eq!(packet(link::ETHERNET, &frame), Err(Ignored::NotIp));
 }
 
 #[test]
