@@ -6,6 +6,9 @@ import { defineConfig } from 'vitest/config';
 /** Where a `weir up` answers while the pages are being worked on (`npm run dev`). */
 const WEIR = process.env['WEIR_URL'] ?? 'http://127.0.0.1:8480';
 
+/** The host stays the page's own: Weir refuses a question whose origin and host differ. */
+const proxy = { '/api': { target: WEIR, changeOrigin: false } };
+
 export default defineConfig({
   plugins: [react()],
   resolve: { alias: { '@': fileURLToPath(new URL('src', import.meta.url)) } },
@@ -19,8 +22,8 @@ export default defineConfig({
     // What counts is the budget of scripts/bundle-budget.mjs.
     chunkSizeWarningLimit: 1000,
   },
-  server: { host: '127.0.0.1', proxy: { '/api': WEIR } },
-  preview: { host: '127.0.0.1', proxy: { '/api': WEIR } },
+  server: { host: '127.0.0.1', proxy },
+  preview: { host: '127.0.0.1', proxy },
   test: {
     environment: 'jsdom',
     setupFiles: ['src/test/setup.ts'],
