@@ -72,7 +72,7 @@ unit: ## Rust and UI unit tests; no root needed
 
 .PHONY: kernel
 kernel: ## The probe's tests on the real kernel (root)
-	@cargo test --locked -p weir-probe
+	@cargo test --locked --workspace --test kernel
 
 .PHONY: e2e
 e2e: ui ## A real browser against the real binary with real traffic (root)
@@ -103,7 +103,8 @@ docs: ## Regenerate docs/tables.md from the schema
 
 .PHONY: conformance
 conformance: ## Score TLS parsing against captures with known answers, where ../shared/pcaps is present
-	@cargo run --locked --quiet -p weir-collector --example conformance -- ../shared/pcaps
+	@cargo build --locked --quiet --workspace --example conformance
+	@target/debug/examples/conformance ../shared/pcaps
 
 .PHONY: bench
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
