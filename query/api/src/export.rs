@@ -115,7 +115,7 @@ fn lines(
             if pending.current.is_none() {
                 pending.current = Some(pending.answers.next()?);
             }
-            let Some((table, answer)) = pending.current.as_mut() else { return None };
+            let (table, answer) = pending.current.as_mut()?;
             match answer.next().await {
                 Some(Ok(batch)) => {
                     let chunk = encode_batch(pending.format, table, &batch, pending.wants_header);

@@ -1,4 +1,4 @@
-//! `GET /api/v1/openapi.json`: the document of this API (OpenAPI 3.1), kept beside the routes; tests hold the two together,
+//! `GET /api/v1/openapi.json`: the document of this API (`OpenAPI` 3.1), kept beside the routes; tests hold the two together,
 //! and every example to what the API answers.
 
 use axum::Json;
@@ -29,7 +29,7 @@ fn document() -> Value {
             "/api/v1/status": { "get": status() },
             "/api/v1/openapi.json": { "get": {
                 "summary": "This document",
-                "responses": { "200": content("OpenAPI 3.1", "application/json", json!({ "type": "object" })) }
+                "responses": { "200": content("OpenAPI 3.1", "application/json", &json!({ "type": "object" })) }
             } },
             "/healthz": { "get": plain("Alive: the process answers", "ok\n") },
             "/readyz": { "get": ready() },
@@ -112,7 +112,7 @@ fn flows() -> Value {
             parameter("limit", false, "Rows, 500 by default, at most 5000", "100")
         ],
         "responses": {
-            "200": content_with("Rows, newest first", "application/json", reference("Flows"), json!({
+            "200": content_with("Rows, newest first", "application/json", &reference("Flows"), &json!({
                 "rows": [{
                     "time": "2026-11-24T08:00:00.000000000Z", "client_ip": "10.42.0.7", "server_ip": "10.42.1.9",
                     "server_port": 443, "client_bytes": 812, "server_bytes": 18_204, "tls_sni": "api.example",
@@ -133,7 +133,7 @@ fn tables() -> Value {
     json!({
         "summary": "Tables and columns, with units and the names that OpenTelemetry, IPFIX and Zeek use",
         "responses": {
-            "200": content_with("The schema", "application/json", reference("Tables"), json!({
+            "200": content_with("The schema", "application/json", &reference("Tables"), &json!({
                 "schema_version": 1,
                 "tables": [{
                     "name": "flows", "description": "A flow: what one connection did in one interval.",
@@ -183,7 +183,7 @@ fn status() -> Value {
     json!({
         "summary": "Version, probe, listeners, table sizes, and what was lost in the last hour",
         "responses": {
-            "200": content_with("The status", "application/json", reference("Status"), json!({
+            "200": content_with("The status", "application/json", &reference("Status"), &json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "node": "node-1",
                 "started": "2026-11-24T07:00:00.000000000Z",
@@ -220,11 +220,11 @@ fn parameter(name: &str, required: bool, description: &str, example: &str) -> Va
     })
 }
 
-fn content(description: &str, media: &str, schema: Value) -> Value {
+fn content(description: &str, media: &str, schema: &Value) -> Value {
     json!({ "description": description, "content": { media: { "schema": schema } } })
 }
 
-fn content_with(description: &str, media: &str, schema: Value, example: Value) -> Value {
+fn content_with(description: &str, media: &str, schema: &Value, example: &Value) -> Value {
     json!({ "description": description, "content": { media: { "schema": schema, "example": example } } })
 }
 
@@ -246,7 +246,7 @@ fn complete() -> Value {
 
 fn responses() -> Value {
     let error = |description: &str, example: Value| {
-        content_with(description, "application/json", reference("Error"), json!({ "error": example }))
+        content_with(description, "application/json", &reference("Error"), &json!({ "error": example }))
     };
     json!({
         "Error": error("What is wrong, where in the SQL, and what to do", json!({

@@ -103,7 +103,10 @@ fn describe(error: &DataFusionError, text: &str) -> Described {
         }
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
             SchemaError::FieldNotFound { field, valid_fields } => Described {
-                hint: hint::for_column(&field.name, valid_fields.iter().map(|field| field.name.as_str())),
+                hint: Some(hint::for_column(
+                    &field.name,
+                    valid_fields.iter().map(|field| field.name.as_str()),
+                )),
                 word: Some(field.name.clone()),
                 ..Described::new(
                     "sql.unknown_column",
@@ -117,9 +120,10 @@ fn describe(error: &DataFusionError, text: &str) -> Described {
             ..Described::new("limit.memory", message.clone())
         },
         DataFusionError::Plan(message) => plan(message),
-        DataFusionError::NotImplemented(message) => Described::new("sql.invalid", message.clone()),
+        DataFusionError::NotImplemented(message) | DataFusionError::Execution(message) => {
+            Described::new("sql.invalid", message.clone())
+        }
         DataFusionError::ArrowError(arrow, _) => Described::new("sql.invalid", arrow.to_string()),
-        DataFusionError::Execution(message) => Described::new("sql.invalid", message.clone()),
         other => Described::new("internal", other.strip_backtrace()),
     }
 }
@@ -130,7 +134,7 @@ fn plan(message: &str) -> Described {
     if let Some(name) = between(message, "table '", "' not found") {
         let name = name.rsplit('.').next().unwrap_or(name).to_owned();
         return Described {
-            hint: hint::for_table(&name),
+            hint: Some(hint::for_table(&name)),
             word: Some(name.clone()),
             ..Described::new("sql.unknown_table", format!("no table {name:?}"))
         };

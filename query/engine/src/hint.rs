@@ -10,28 +10,26 @@ const FAR: usize = 2;
 const KEYWORDS: [&str; 10] =
     ["SELECT", "FROM", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "JOIN", "BETWEEN", "INTERVAL"];
 
-pub(crate) fn for_column<'a>(name: &str, there: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn for_column<'a>(name: &str, there: impl Iterator<Item = &'a str>) -> String {
     // Exactly that name in another table says more than a similar one in this.
     let elsewhere: Vec<&str> =
         tables::ALL.iter().filter(|table| table.column(name).is_some()).map(|table| table.name).collect();
     if !elsewhere.is_empty() {
         let tables = elsewhere.join(" and ");
-        return Some(format!("{name} is a column of {tables}: join it, by connection_id or trace_id"));
+        return format!("{name} is a column of {tables}: join it, by connection_id or trace_id");
     }
-    Some(match nearest(name, there) {
-        Some(meant) => format!("did you mean {meant}?"),
-        None => "GET /api/v1/tables, or DESCRIBE flows, lists the columns".to_owned(),
-    })
+    nearest(name, there).map_or_else(
+        || "GET /api/v1/tables, or DESCRIBE flows, lists the columns".to_owned(),
+        |meant| format!("did you mean {meant}?"),
+    )
 }
 
-pub(crate) fn for_table(name: &str) -> Option<String> {
-    match nearest(name, tables::ALL.iter().map(|table| table.name)) {
-        Some(meant) => Some(format!("did you mean {meant}?")),
-        None => {
-            let names: Vec<&str> = tables::ALL.iter().map(|table| table.name).collect();
-            Some(format!("the tables are {}", names.join(", ")))
-        }
-    }
+pub(crate) fn for_table(name: &str) -> String {
+    let names: Vec<&str> = tables::ALL.iter().map(|table| table.name).collect();
+    nearest(name, names.iter().copied()).map_or_else(
+        || format!("the tables are {}", names.join(", ")),
+        |meant| format!("did you mean {meant}?"),
+    )
 }
 
 pub(crate) fn for_syntax(text: &str) -> Option<String> {
@@ -77,11 +75,11 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_finger_is_understood() {
-        assert_eq!(for_table("flow").as_deref(), Some("did you mean flows?"));
+        assert_eq!(for_table("flow"), "did you mean flows?");
         assert_eq!(for_syntax("SELCT 1").as_deref(), Some("did you mean SELECT?"));
         assert_eq!(
-            for_column("client_pi", ["client_ip", "server_ip"].into_iter()).as_deref(),
-            Some("did you mean client_ip?")
+            for_column("client_pi", ["client_ip", "server_ip"].into_iter()),
+            "did you mean client_ip?"
         );
     }
 
@@ -97,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_column_of_another_table_is_named_with_its_table() {
-        let hint = for_column("tls_ja4", ["time", "tls_sni"].into_iter()).expect("a hint");
+        let hint = for_column("tls_ja4", ["time", "tls_sni"].into_iter());
         assert!(hint.contains("tls_handshakes"), "{hint}");
     }
 }

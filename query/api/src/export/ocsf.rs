@@ -1,4 +1,4 @@
-//! Flows and handshakes as OCSF 1.2.0 events of the class Network Activity (4001): schema.ocsf.io/1.2.0/classes/network_activity.
+//! Flows and handshakes as OCSF 1.2.0 events of the class Network Activity (4001): <https://schema.ocsf.io/1.2.0/classes/network_activity>.
 //!
 //! What OCSF has no attribute for stays in `unmapped`, under our own column names. Times are milliseconds since the epoch.
 

@@ -9,35 +9,35 @@ async fn error(sql: &str) -> QueryError {
     world.engine.collect(sql, 10).await.expect_err(sql)
 }
 
-fn at(line: u64, column: u64) -> Option<Position> {
-    Some(Position { line, column })
+fn at(line: u64, column: u64) -> Position {
+    Position { line, column }
 }
 
 #[tokio::test]
 async fn a_column_that_is_not_there() {
     let error = error("SELECT client_ip,\n       client_prot FROM flows").await;
-    assert_eq!((error.code, error.position), ("sql.unknown_column", at(2, 8)));
+    assert_eq!((error.code, error.position), ("sql.unknown_column", Some(at(2, 8))));
     assert_eq!(error.hint.as_deref(), Some("did you mean client_port?"));
 }
 
 #[tokio::test]
 async fn a_column_of_another_table() {
     let error = error("SELECT tls_ja4 FROM flows").await;
-    assert_eq!((error.code, error.position), ("sql.unknown_column", at(1, 8)));
+    assert_eq!((error.code, error.position), ("sql.unknown_column", Some(at(1, 8))));
     assert!(error.hint.as_deref().unwrap().contains("tls_handshakes"), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_table_that_is_not_there() {
     let error = error("SELECT * FROM flow").await;
-    assert_eq!((error.code, error.position), ("sql.unknown_table", at(1, 15)));
+    assert_eq!((error.code, error.position), ("sql.unknown_table", Some(at(1, 15))));
     assert_eq!(error.hint.as_deref(), Some("did you mean flows?"));
 }
 
 #[tokio::test]
 async fn a_function_that_is_not_there() {
     let error = error("SELECT summ(client_bytes) FROM flows").await;
-    assert_eq!((error.code, error.position), ("sql.unknown_function", at(1, 8)));
+    assert_eq!((error.code, error.position), ("sql.unknown_function", Some(at(1, 8))));
     assert!(error.hint.as_deref().unwrap().contains("sum"), "{error:?}");
 }
 
@@ -45,17 +45,17 @@ async fn a_function_that_is_not_there() {
 async fn words_that_are_no_sql() {
     let slip = error("SELCT 1").await;
     assert_eq!((slip.code, slip.hint.as_deref()), ("sql.syntax", Some("did you mean SELECT?")));
-    assert_eq!(slip.position, at(1, 1));
+    assert_eq!(slip.position, Some(at(1, 1)));
     let unfinished = error("SELECT client_ip\nFROM flows WHERE (client_bytes > 1").await;
     assert_eq!(unfinished.code, "sql.syntax");
     let quote = error("SELECT 'unfinished").await;
-    assert_eq!((quote.code, quote.position), ("sql.syntax", at(1, 8)));
+    assert_eq!((quote.code, quote.position), ("sql.syntax", Some(at(1, 8))));
 }
 
 #[tokio::test]
 async fn a_column_that_is_not_grouped() {
     let error = error("SELECT client_process, count(*) FROM flows").await;
-    assert_eq!((error.code, error.position), ("sql.invalid", at(1, 8)));
+    assert_eq!((error.code, error.position), ("sql.invalid", Some(at(1, 8))));
     assert_eq!(error.message, "column \"client_process\" is neither grouped nor in an aggregate");
     assert!(error.hint.as_deref().unwrap().contains("GROUP BY ALL"), "{error:?}");
 }

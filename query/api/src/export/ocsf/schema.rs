@@ -43,10 +43,10 @@ impl Check<'_> {
                     self.fault(format!("{path}: {value} is none of {wanted}"));
                 }
                 "minimum" if value.as_i64() < wanted.as_i64() => {
-                    self.fault(format!("{path}: {value} is too small"))
+                    self.fault(format!("{path}: {value} is too small"));
                 }
                 "maximum" if value.as_i64() > wanted.as_i64() => {
-                    self.fault(format!("{path}: {value} is too large"))
+                    self.fault(format!("{path}: {value} is too large"));
                 }
                 "format" => self.format(wanted, value, path),
                 "required" => self.required(wanted, value, path),
