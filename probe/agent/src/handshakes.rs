@@ -106,7 +106,9 @@ impl Handshakes {
     ) -> Option<TlsHandshakeRow> {
         let mut talk = self.talks.remove(&cookie)?;
         let live = talk.live.as_mut()?;
-        if live.streams.iter().any(Stream::has_gap) {
+        // Bytes after a hole in what never was TLS are none of a handshake.
+        let is_tls = live.conversation.handshake().is_some();
+        if is_tls && live.streams.iter().any(Stream::has_gap) {
             self.given_up += 1;
         }
         live.conversation.closed(Some(ending.by), ending.reset, ending.time_ns);

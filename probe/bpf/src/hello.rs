@@ -3,6 +3,10 @@
 //! The gate is the socket's storage: after both directions are done a packet costs one lookup. Record headers are
 //! followed through the stream, so that copying stops behind the header of the first application-data record:
 //! in TLS 1.3 everything after is encrypted, in TLS 1.2 the handshake is over.
+//!
+//! A segment that overtakes another (one was lost on the way, or took another CPU) is copied whole, and user space puts
+//! the stream together. Its records can't be followed, nor can those after it, so such a direction is copied up to the
+//! limit; the rest is dropped in user space, which knows when the handshake is over.
 
 use core::ffi::c_void;
 
@@ -40,10 +44,10 @@ pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<
     }
     let isn = if sent { state.conn.local_isn } else { state.conn.remote_isn };
     let Some(segment) = segment(skb, isn)? else { return Ok(()) };
-    if state.stream[lane] == STREAM_NEW {
-        if segment.offset != 0 {
-            return Ok(());
-        }
+    if segment.offset >= HELLO_LIMIT {
+        return beyond_limit(state, lane, &segment);
+    }
+    if state.stream[lane] == STREAM_NEW && segment.offset == 0 {
         begin(skb, state, lane, &segment);
         if state.stream[lane] == STREAM_DONE {
             return Ok(());
@@ -92,6 +96,20 @@ fn begin(skb: *mut __sk_buff, state: &mut ConnState, lane: usize, segment: &Segm
     state.stream[lane] = if head[0] == RECORD_HANDSHAKE { STREAM_COPYING } else { STREAM_DONE };
 }
 
+/// Nothing here is wanted. The direction is over, unless a segment before the limit may still come.
+#[inline(always)]
+fn beyond_limit(state: &mut ConnState, lane: usize, segment: &Segment) -> Result<(), Lost> {
+    if state.copied[lane] >= HELLO_LIMIT {
+        state.stream[lane] = STREAM_DONE;
+        return Err(Lost::HelloTooLong);
+    }
+    // More than a sender has under way at its start (RFC 6928: ten segments): nothing before it is missing any more.
+    if segment.offset >= 4 * HELLO_LIMIT {
+        state.stream[lane] = STREAM_DONE;
+    }
+    Ok(())
+}
+
 #[inline(always)]
 fn copy(
     skb: *mut __sk_buff,
@@ -100,15 +118,15 @@ fn copy(
     side: u8,
     segment: &Segment,
 ) -> Result<(), Lost> {
-    if segment.offset >= HELLO_LIMIT {
-        state.stream[lane] = STREAM_DONE;
-        return Err(Lost::HelloTooLong);
-    }
-    let end = follow_records(skb, state, lane, segment)?;
+    // It overtook what should have come before it.
+    let is_ahead = segment.offset > state.copied[lane];
+    let end = if is_ahead { limited_end(segment) } else { follow_records(skb, state, lane, segment)? };
     if end <= state.copied[lane] {
         return Ok(());
     }
-    state.copied[lane] = end;
+    if !is_ahead {
+        state.copied[lane] = end;
+    }
     let mut head = ChunkHead {
         kind: KIND_CHUNK,
         side,
@@ -142,7 +160,7 @@ fn follow_records(
     lane: usize,
     segment: &Segment,
 ) -> Result<u32, Lost> {
-    let end = segment.offset.wrapping_add(segment.len);
+    let end = segment_end(segment);
     let mut next = state.next_record[lane];
     for _ in 0..8 {
         if next < segment.offset || next.wrapping_add(RECORD_HEADER) > end {
@@ -158,7 +176,18 @@ fn follow_records(
         next += RECORD_HEADER + (u32::from(header[3]) << 8 | u32::from(header[4]));
     }
     state.next_record[lane] = next;
-    Ok(if end < HELLO_LIMIT { end } else { HELLO_LIMIT })
+    Ok(limited_end(segment))
+}
+
+#[inline(always)]
+fn segment_end(segment: &Segment) -> u32 {
+    segment.offset.wrapping_add(segment.len)
+}
+
+#[inline(always)]
+fn limited_end(segment: &Segment) -> u32 {
+    let end = segment_end(segment);
+    if end < HELLO_LIMIT { end } else { HELLO_LIMIT }
 }
 
 #[inline(always)]

@@ -50,7 +50,7 @@ pub struct ConnState {
     pub heads: Heads,
     /// Where in each direction's stream the next TLS record begins.
     pub next_record: [u32; 2],
-    /// How far each direction's stream was copied.
+    /// How far each direction's stream was copied without a hole.
     pub copied: [u32; 2],
     /// `STREAM_*` of each direction.
     pub stream: [u8; 2],

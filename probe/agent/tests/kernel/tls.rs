@@ -128,3 +128,39 @@ async fn a_tls_1_2_handshake_shows_its_certificate() {
     };
     both_ends_see(&["-tls1_2"], check, "1.2").await;
 }
+
+/// A lost segment comes again after those that it was sent before; both ends must still tell the same handshake.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_whose_segments_were_lost_on_the_way_is_whole_at_both_ends() {
+    let hosts = Hosts::new();
+    let bench = Bench::start().await;
+    let server = Server::start(&hosts);
+    // Every second of the client's larger packets: its hello or its Finished, but not the close that follows at once.
+    let rule = format!(
+        "table inet lossy {{ chain input {{ type filter hook input priority 0; \
+         tcp dport {} meta length > 100 numgen inc mod 2 1 counter drop; }}; }}",
+        server.port
+    );
+    let made = hosts.command(1, "nft").arg(rule).output().expect("nftables is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    const HANDSHAKES: usize = 6;
+    for _ in 0..HANDSHAKES {
+        handshake(&hosts, server.port, &["-tls1_3"]);
+    }
+    let rules = hosts.command(1, "nft").args(["list", "table", "inet", "lossy"]).output().unwrap();
+    let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+    assert!(
+        rules.contains("counter packets") && !rules.contains("counter packets 0 "),
+        "some were lost: {rules}"
+    );
+
+    let look = |bench: &Bench| bench.handshakes(server.port);
+    let rows = bench.until("every handshake at both ends", look, |rows| rows.len() >= 2 * HANDSHAKES).await;
+    assert_eq!(rows.len(), 2 * HANDSHAKES);
+    for row in &rows {
+        assert_eq!(row.failure_reason, None, "{row:#?}");
+        assert_eq!(row.tls_established, Some(true), "{row:#?}");
+    }
+    assert_eq!(bench.lost("handshakes_given_up"), 0);
+    bench.stop().await;
+}
