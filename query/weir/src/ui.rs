@@ -14,7 +14,7 @@ use rust_embed::RustEmbed;
 #[allow_missing = true]
 struct Dist;
 
-/// Inline styles are CodeMirror's and the table's measured widths; everything else is ours, from our origin.
+/// Inline styles are the editor's and the table's measured widths; everything else is ours, from our origin.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 
 const NOT_BUILT: &str = "The web page is not part of this build: run `make ui` and build again (`make run` does both).\n\

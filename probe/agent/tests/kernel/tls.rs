@@ -129,6 +129,9 @@ async fn a_tls_1_2_handshake_shows_its_certificate() {
     both_ends_see(&["-tls1_2"], check, "1.2").await;
 }
 
+/// Enough to meet each kind of loss.
+const HANDSHAKES: usize = 6;
+
 /// A lost segment comes again after those that it was sent before; both ends must still tell the same handshake.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_whose_segments_were_lost_on_the_way_is_whole_at_both_ends() {
@@ -143,7 +146,6 @@ async fn a_handshake_whose_segments_were_lost_on_the_way_is_whole_at_both_ends()
     );
     let made = hosts.command(1, "nft").arg(rule).output().expect("nftables is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    const HANDSHAKES: usize = 6;
     for _ in 0..HANDSHAKES {
         handshake(&hosts, server.port, &["-tls1_3"]);
     }

@@ -1,5 +1,7 @@
 //! What the tools that ask a running Weir share: the request, and errors that say what to do.
 
+use std::fmt::Write;
+
 use anyhow::{Context, bail};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -35,10 +37,10 @@ fn explain(error: &Value, sql: Option<&str>) -> String {
     if let Some(((line, column), sql)) = place.zip(sql)
         && let Some(shown) = sql.lines().nth((line as usize).saturating_sub(1))
     {
-        text.push_str(&format!("\n\n  {shown}\n  {}^", " ".repeat((column as usize).saturating_sub(1))));
+        let _ = write!(text, "\n\n  {shown}\n  {}^", " ".repeat((column as usize).saturating_sub(1)));
     }
     if let Some(hint) = error["hint"].as_str() {
-        text.push_str(&format!("\n  hint: {hint}"));
+        let _ = write!(text, "\n  hint: {hint}");
     }
     text
 }

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// OCSF Network Activity events, rows as JSON Lines, or CSV (one table).
     #[arg(long, default_value = "ocsf")]
     format: Format,
-    /// Which tables; flows and tls_handshakes by default, flows for CSV.
+    /// Which tables; `flows` and `tls_handshakes` by default, flows for CSV.
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
     tables: Vec<String>,
     /// The file; standard output by default.

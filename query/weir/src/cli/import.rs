@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Which Weir to read it into.
     #[arg(long, env = "WEIR_SERVER", default_value = client::SERVER, value_name = "URL")]
     server: String,
-    /// Where its collector listens, for when the Weir of --server can't be asked; such as http://127.0.0.1:8481.
+    /// Where its collector listens, for when the Weir of --server can't be asked; such as `http://127.0.0.1:8481`.
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     /// Name that the rows carry as their node, instead of the file's name.

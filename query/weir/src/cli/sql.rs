@@ -1,5 +1,6 @@
 //! `weir sql`: a question in SQL, its answer as a table.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Read, Write};
 
 use anyhow::Context;
@@ -12,9 +13,10 @@ use super::client;
 
 /// Asks a running Weir a question in SQL.
 ///
-/// The tables are described by `DESCRIBE flows`, and with units and meaning in docs/tables.md and /api/v1/tables. Example:
+/// The tables are described by `DESCRIBE flows`, and with units and meaning in docs/tables.md and /api/v1/tables.
+/// Example:
 ///
-///   weir sql "SELECT server_name, count(*) AS n FROM flows GROUP BY ALL ORDER BY n DESC LIMIT 10"
+///     weir sql "SELECT server_name, count(*) AS n FROM flows GROUP BY ALL ORDER BY n DESC LIMIT 10"
 #[derive(Clone, Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -105,7 +107,7 @@ fn table(answer: &Value) -> String {
             let padding = " ".repeat(widths[column] - cell.chars().count());
             let (before, after) =
                 if is_number[column] { (padding.as_str(), "") } else { ("", padding.as_str()) };
-            written.push_str(&format!("{before}{cell}{after}  "));
+            let _ = write!(written, "{before}{cell}{after}  ");
         }
         text.push_str(written.trim_end());
         text.push('\n');
@@ -124,10 +126,8 @@ fn table(answer: &Value) -> String {
         }
         _ => String::new(),
     };
-    text.push_str(&format!(
-        "{count} row{}{more} in {elapsed:.0} ms{completeness}\n",
-        if count == 1 { "" } else { "s" }
-    ));
+    let plural = if count == 1 { "" } else { "s" };
+    let _ = writeln!(text, "{count} row{plural}{more} in {elapsed:.0} ms{completeness}");
     text
 }
 
