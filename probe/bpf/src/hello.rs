@@ -7,18 +7,21 @@
 //! A segment that overtakes another (one was lost on the way, or took another CPU) is copied whole, and user space puts
 //! the stream together. Its records can't be followed, nor can those after it, so such a direction is copied up to the
 //! limit; the rest is dropped in user space, which knows when the handshake is over.
+//!
+//! Where the ACK that ends TCP's handshake is lost, the client's first payload does its work: that packet is shown to
+//! the listener, before there is a socket to keep it for. It is kept beside until the socket is there.
 
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::bpf_skb_load_bytes;
+use aya_ebpf::helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output};
 use weir_abi::{
-    CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, SIDE_CLIENT,
-    SIDE_SERVER,
+    CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, ROLE_LISTENER,
+    SIDE_CLIENT, SIDE_SERVER,
 };
 
 use crate::kernel;
-use crate::maps::{ConnState, EVENTS, STREAM_COPYING, STREAM_DONE, STREAM_NEW};
+use crate::maps::{ConnState, EVENTS, FIRST, First, STREAM_COPYING, STREAM_DONE, STREAM_NEW};
 
 const RECORD_HEADER: u32 = 5;
 const RECORD_CHANGE_CIPHER_SPEC: u8 = 0x14;
@@ -39,8 +42,11 @@ pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<
     let by_client = sent == (state.conn.role == ROLE_CLIENT);
     let side = if by_client { SIDE_CLIENT } else { SIDE_SERVER };
     let lane = usize::from(!by_client);
-    if state.stream[lane] == STREAM_DONE || state.conn.opened_ns == 0 {
+    if state.stream[lane] == STREAM_DONE {
         return Ok(());
+    }
+    if state.conn.opened_ns == 0 {
+        return if state.conn.role == ROLE_LISTENER && !sent { keep(skb) } else { Ok(()) };
     }
     let isn = if sent { state.conn.local_isn } else { state.conn.remote_isn };
     let Some(segment) = segment(skb, isn)? else { return Ok(()) };
@@ -56,19 +62,84 @@ pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<
     copy(skb, state, lane, side, &segment)
 }
 
+/// A packet for a listener: kept, if it has payload.
+#[inline(always)]
+fn keep(skb: *mut __sk_buff) -> Result<(), Lost> {
+    let Some(segment) = segment(skb, 0)? else { return Ok(()) };
+    let Some(first) = FIRST.get_ptr_mut(0) else { return Ok(()) };
+    let first = unsafe { &mut *first };
+    first.len = 0;
+    let ip_len = ip_header(skb)?;
+    first.remote_port = u16::from_be_bytes(load::<[u8; 2]>(skb, ip_len)?);
+    first.local_port = u16::from_be_bytes(load::<[u8; 2]>(skb, ip_len + 2)?);
+    first.seq = segment.offset.wrapping_add(1);
+    let len = if segment.len < CHUNK_LARGE as u32 { segment.len } else { CHUNK_LARGE as u32 };
+    // As in `send`: the verifier wants to see the check that the compiler could leave out.
+    let len = unsafe { core::ptr::read_volatile(&raw const len) };
+    if len == 0 || len > CHUNK_LARGE as u32 {
+        return Ok(());
+    }
+    let bytes = (&raw mut first.chunk.bytes).cast();
+    if unsafe { bpf_skb_load_bytes(skb.cast(), segment.at, bytes, len) } != 0 {
+        return Err(Lost::HeaderUnreadable);
+    }
+    first.len = len;
+    Ok(())
+}
+
+/// The socket of an accepted connection is there: takes over what was kept for it.
+#[inline(always)]
+pub fn accepted(state: &mut ConnState) -> Result<(), Lost> {
+    let Some(first) = FIRST.get_ptr_mut(0) else { return Ok(()) };
+    let first: &mut First = unsafe { &mut *first };
+    let len = first.len;
+    first.len = 0;
+    let is_ours = first.seq == state.conn.remote_isn.wrapping_add(1)
+        && first.remote_port == state.conn.remote_port
+        && first.local_port == state.conn.local_port;
+    if len == 0 || len > CHUNK_LARGE as u32 || !is_ours {
+        return Ok(());
+    }
+    let lane = usize::from(SIDE_CLIENT);
+    state.heads.first_ns[lane] = state.conn.opened_ns;
+    let mut index = 0;
+    while index < 8 && (index as u32) < len {
+        state.heads.bytes[lane][index] = first.chunk.bytes[index];
+        index += 1;
+    }
+    if first.chunk.bytes[0] != RECORD_HANDSHAKE {
+        state.stream[lane] = STREAM_DONE;
+        return Ok(());
+    }
+    state.stream[lane] = STREAM_COPYING;
+    state.copied[lane] = len;
+    if len >= RECORD_HEADER {
+        state.next_record[lane] = RECORD_HEADER + record_len(first.chunk.bytes[3], first.chunk.bytes[4]);
+    }
+    first.chunk.head = ChunkHead {
+        kind: KIND_CHUNK,
+        side: SIDE_CLIENT,
+        len: len as u16,
+        offset: 0,
+        time_ns: state.conn.opened_ns,
+        conn: state.conn,
+    };
+    let ring = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    let record = (&raw mut first.chunk).cast();
+    let size = size_of::<ChunkHead>() as u64 + u64::from(len);
+    if unsafe { bpf_ringbuf_output(ring, record, size, u64::from(BPF_RB_NO_WAKEUP)) } != 0 {
+        return Err(Lost::RingFullChunk);
+    }
+    Ok(())
+}
+
 /// Finds the payload; `None` if there is none or it isn't at the beginning of the stream.
 #[inline(always)]
 fn segment(skb: *mut __sk_buff, isn: u32) -> Result<Option<Segment>, Lost> {
-    let version = load::<u8>(skb, 0)?;
-    let ip_len = if version >> 4 == 4 {
-        u32::from(version & 15) * 4
-    } else {
-        // Extension headers on TCP are as good as never; the connection then just has no handshake.
-        if load::<u8>(skb, 6)? != IPPROTO_TCP {
-            return Ok(None);
-        }
-        40
-    };
+    let ip_len = ip_header(skb)?;
+    if ip_len == 0 {
+        return Ok(None);
+    }
     let seq = u32::from_be_bytes(load::<[u8; 4]>(skb, ip_len + 4)?);
     let at = ip_len + u32::from(load::<u8>(skb, ip_len + 12)? >> 4) * 4;
     let total = unsafe { (*skb).len };
@@ -77,6 +148,17 @@ fn segment(skb: *mut __sk_buff, isn: u32) -> Result<Option<Segment>, Lost> {
     }
     let offset = seq.wrapping_sub(isn).wrapping_sub(1);
     Ok(Some(Segment { at, offset, len: total - at }))
+}
+
+/// Length of the IP header; 0 where TCP's does not follow it.
+#[inline(always)]
+fn ip_header(skb: *mut __sk_buff) -> Result<u32, Lost> {
+    let version = load::<u8>(skb, 0)?;
+    if version >> 4 == 4 {
+        return Ok(u32::from(version & 15) * 4);
+    }
+    // Extension headers on TCP are as good as never; the connection then just has no handshake.
+    Ok(if load::<u8>(skb, 6)? == IPPROTO_TCP { 40 } else { 0 })
 }
 
 /// The first payload of a direction: its time, its first bytes, and whether it can be TLS.
@@ -173,10 +255,15 @@ fn follow_records(
             state.stream[lane] = STREAM_DONE;
             return Ok(next + RECORD_HEADER);
         }
-        next += RECORD_HEADER + (u32::from(header[3]) << 8 | u32::from(header[4]));
+        next += RECORD_HEADER + record_len(header[3], header[4]);
     }
     state.next_record[lane] = next;
     Ok(limited_end(segment))
+}
+
+#[inline(always)]
+fn record_len(high: u8, low: u8) -> u32 {
+    u32::from(high) << 8 | u32::from(low)
 }
 
 #[inline(always)]

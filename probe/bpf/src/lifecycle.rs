@@ -13,6 +13,7 @@ use weir_abi::{
     Conn, ConnRecord, FLAG_ISNS, Field, KIND_CLOSED, Lost, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, Totals,
 };
 
+use crate::hello;
 use crate::kernel::{self, Sock, read, tcp};
 use crate::lost;
 use crate::maps::{CONNS, ConnState, EVENTS, OPENED};
@@ -82,7 +83,7 @@ fn establish(sk: *mut c_void, tp: *mut c_void) -> Result<(), Lost> {
     if let Some(opened) = OPENED.get_ptr_mut(0) {
         unsafe { lost::add(opened, 1) };
     }
-    Ok(())
+    if state.conn.role == ROLE_SERVER { hello::accepted(state) } else { Ok(()) }
 }
 
 /// This end closes its direction, always in a system call of a process that holds the socket: for an accepted

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE};
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
-use weir_abi::{Conn, Heads, Lost, Sweep, UdpFlow, UdpKey};
+use weir_abi::{CHUNK_LARGE, Chunk, Conn, Heads, Lost, Sweep, UdpFlow, UdpKey};
 
 /// Records on their way to user space. 8 MiB holds 40,000 connections' ends, far more than end between two
 /// polls. Full: the record is dropped and counted.
@@ -30,6 +30,11 @@ pub static LOST: PerCpuArray<u64, { Lost::COUNT }> = PerCpuArray::new();
 /// Connections opened since load; never full.
 #[btf_map(name = "WEIR_OPENED")]
 pub static OPENED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Payload that came with the last ACK of a handshake, on its way to the socket that it makes; 2.2 KiB a CPU. Both
+/// happen in one go on one CPU, so there is never more than one.
+#[btf_map(name = "WEIR_FIRST")]
+pub static FIRST: PerCpuArray<First, 1> = PerCpuArray::new();
 
 /// What the next iteration reports; never full.
 #[btf_map(name = "WEIR_SWEEP")]
@@ -66,6 +71,20 @@ pub struct ConnState {
 }
 
 const _: () = assert!(size_of::<ConnState>() == 176);
+
+/// Value of [`FIRST`].
+#[repr(C)]
+pub struct First {
+    /// Sequence number of the first byte.
+    pub seq: u32,
+    /// Ports in host order.
+    pub remote_port: u16,
+    pub local_port: u16,
+    /// Bytes kept; 0: none.
+    pub len: u32,
+    pub _pad: u32,
+    pub chunk: Chunk<CHUNK_LARGE>,
+}
 
 /// Socket storage that accepted sockets inherit (`BPF_F_CLONE`), which aya's type has no flag for.
 #[repr(C)]
