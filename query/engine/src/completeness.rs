@@ -68,14 +68,19 @@ fn said(lost: i64, shed: i64, late: i64, probes_silent: i64) -> Completeness {
         .collect();
     let mut parts = Vec::new();
     if !records.is_empty() {
-        parts.push(format!("records {} in this range", records.join(", ")));
+        let plural = if lost + shed + late == 1 { "" } else { "s" };
+        parts.push(format!("record{plural} missing in this range: {}", records.join(", ")));
     }
     if probes_silent > 0 {
         let plural = if probes_silent == 1 { "" } else { "s" };
         parts.push(format!("{probes_silent} probe{plural} silent at its end"));
     }
     let complete = parts.is_empty();
-    let message = if complete { "complete".to_owned() } else { format!("{}; see Health", parts.join(", ")) };
+    let message = if complete {
+        "complete".to_owned()
+    } else {
+        format!("{}; the table probe_health says which", parts.join(", "))
+    };
     Completeness { complete, lost, shed, late, probes_silent, message }
 }
 
@@ -86,10 +91,13 @@ mod tests {
     #[test]
     fn what_is_missing_reads_as_a_sentence() {
         assert_eq!(said(0, 0, 0, 0).message, "complete");
-        assert_eq!(said(3, 0, 1, 0).message, "records 3 lost, 1 late in this range; see Health");
+        assert_eq!(
+            said(3, 0, 1, 0).message,
+            "records missing in this range: 3 lost, 1 late; the table probe_health says which"
+        );
         assert_eq!(
             said(3, 0, 0, 2).message,
-            "records 3 lost in this range, 2 probes silent at its end; see Health"
+            "records missing in this range: 3 lost, 2 probes silent at its end; the table probe_health says which"
         );
         assert!(!said(0, 0, 0, 1).complete);
     }

@@ -98,6 +98,8 @@ fn describe(error: &DataFusionError, text: &str) -> Described {
         DataFusionError::SQL(parser, _) => {
             let message = parser.to_string();
             let (message, position) = split_position(message.trim_start_matches("sql parser error: "));
+            // The parser names no place for what is missing at the end.
+            let position = position.or_else(|| message.ends_with("found: EOF").then(|| end_of(text)));
             let hint = hint::for_syntax(text);
             Described { hint, position, ..Described::new("sql.syntax", message) }
         }
@@ -189,6 +191,14 @@ fn split_position(message: &str) -> (String, Option<Position>) {
         _ => None,
     };
     (message[..at].to_owned(), position)
+}
+
+/// Behind the last character that says something.
+fn end_of(text: &str) -> Position {
+    let said = text.trim_end();
+    let line = said.lines().count().max(1) as u64;
+    let column = said.lines().last().map_or(0, |line| line.chars().count()) as u64 + 1;
+    Position { line, column }
 }
 
 /// Where `word` stands alone in `text` for the first time.

@@ -6,7 +6,7 @@ export const INCOMPLETE = {
   ...COMPLETE,
   complete: false,
   lost: 3,
-  message: 'records 3 lost in this range; see Health',
+  message: 'records missing in this range: 3 lost; the table probe_health says which',
 };
 
 const column = (name: string, type: string, unit: string, description: string): object => ({

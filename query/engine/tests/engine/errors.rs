@@ -47,7 +47,9 @@ async fn words_that_are_no_sql() {
     assert_eq!((slip.code, slip.hint.as_deref()), ("sql.syntax", Some("did you mean SELECT?")));
     assert_eq!(slip.position, Some(at(1, 1)));
     let unfinished = error("SELECT client_ip\nFROM flows WHERE (client_bytes > 1").await;
-    assert_eq!(unfinished.code, "sql.syntax");
+    assert_eq!((unfinished.code, unfinished.position.is_some()), ("sql.syntax", true), "{unfinished:?}");
+    let ended = error("SELECT client_ip\n  FROM \n").await;
+    assert_eq!((ended.code, ended.position), ("sql.syntax", Some(at(2, 7))));
     let quote = error("SELECT 'unfinished").await;
     assert_eq!((quote.code, quote.position), ("sql.syntax", Some(at(1, 8))));
 }

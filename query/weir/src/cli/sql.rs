@@ -161,7 +161,7 @@ mod tests {
             "columns": [{ "name": "server_name", "type": "VARCHAR" }, { "name": "bytes", "type": "BIGINT" }],
             "rows": [["api", 12], [null, 3456]],
             "truncated": false, "elapsed_ms": 1.6,
-            "completeness": { "complete": false, "message": "records 3 lost in this range; see Health" },
+            "completeness": { "complete": false, "message": "records missing in this range: 3 lost; the table probe_health says which" },
         });
         assert_eq!(
             table(&answer),
@@ -169,7 +169,7 @@ mod tests {
              ───────────  ─────\n\
              api             12\n\
              -             3456\n\
-             2 rows in 2 ms · incomplete: records 3 lost in this range; see Health\n"
+             2 rows in 2 ms · incomplete: records missing in this range: 3 lost; the table probe_health says which\n"
         );
     }
 }

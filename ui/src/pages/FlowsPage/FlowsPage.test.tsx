@@ -138,7 +138,7 @@ describe('the Flows page', () => {
   it('says what is missing', async () => {
     serveAnd({ '/api/v1/flows': () => ({ ...flows(TLS_FLOW), completeness: INCOMPLETE }) });
     open('/flows');
-    expect(await screen.findByText(/Incomplete: records 3 lost/)).toBeVisible();
+    expect(await screen.findByText(/Incomplete: records missing in this range: 3 lost/)).toBeVisible();
   });
 
   it('says why there is nothing, and what to do', async () => {
