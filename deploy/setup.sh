@@ -54,7 +54,7 @@ case ${1:-run} in
   test)
     "$0" run
     apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables python3=python3 \
-      /usr/lib/python3/dist-packages/ensurepip=python3-venv tcpdump=tcpdump ;;
+      /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump ;;
   bpf) probe/bpf/build.sh --setup ;;
   *) sed -n '2,4p' "$0"; exit 64 ;;
 esac
