@@ -122,7 +122,7 @@ function madeColumns(zone: Zone, today: Date): readonly FlowColumn[] {
       id: 'state',
       title: 'State',
       hint: 'Where in its life the connection was in the interval, and how it ended',
-      width: 134,
+      width: 142,
       sortable,
       value: ({ cells }) => text(cells, 'close_reason') ?? text(cells, 'state') ?? null,
       cell: (flow) => <State flow={flow} />,
