@@ -16,10 +16,10 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .PHONY: run
-run: ## Install what is missing, build, and start Weir on this machine (first time ~12 min, then seconds)
+run: ## Install what is missing, build, and start Weir on this machine (first time ~14 min, then seconds)
 	$(call step,setup,seconds; 2 min from nothing,deploy/setup.sh run)
 	$(call step,web page,15 s; 1 min from nothing,$(MAKE) -s ui)
-	$(call step,build,seconds; 11 min from nothing,cargo build --locked --workspace --bins)
+	$(call step,build,seconds; 13 min from nothing,cargo build --locked --workspace --bins)
 	@exec target/debug/weir up $(ARGS)
 
 .PHONY: demo
@@ -44,16 +44,16 @@ ui/dist/index.html: ui/node_modules/.package-lock.json $(shell find ui/src ui/in
 	@cd ui && npm run --silent build && touch dist/index.html
 
 .PHONY: test
-test: ## Install what tests need and run everything that CI runs (~35 min from nothing, minutes when warm)
+test: ## Install what tests need and run everything that CI runs (~25 min from nothing, 4 min when warm)
 	$(call step,setup,seconds; 3 min from nothing,deploy/setup.sh test)
 	$(call step,web page: lint and unit tests,1 min,$(MAKE) -s ui-check)
 	$(call step,format,2 s,cargo fmt --all --check)
-	$(call step,build without the BPF toolchain,1 min; 11 min from nothing,cargo build --locked --workspace --bins)
-	$(call step,lint,1 min; 5 min from nothing,$(MAKE) -s lint)
+	$(call step,build without the BPF toolchain,seconds; 13 min from nothing,cargo build --locked --workspace --bins)
+	$(call step,lint,seconds; 3 min from nothing,$(MAKE) -s lint)
 	$(call step,licences and advisories,5 s; 3 min from nothing,$(MAKE) -s deny)
 	$(call step,BPF object is what its source makes,20 s; 3 min from nothing,$(MAKE) -s bpf)
-	$(call step,Rust tests: unit kernel and whole way,3 min; 6 min from nothing,$(MAKE) -s rust-test)
-	$(call step,browser against the real thing,1 min,$(MAKE) -s e2e)
+	$(call step,Rust tests: unit kernel and whole way,1 min; 3 min from nothing,$(MAKE) -s rust-test)
+	$(call step,browser against the real thing,2 min,$(MAKE) -s e2e)
 	@printf '\033[1m==> all passed\033[0m\n'
 
 .PHONY: rust-test
