@@ -101,6 +101,10 @@ docs: ## Regenerate docs/tables.md from the schema
 	@cargo build --locked --quiet --workspace --example tables_md
 	@target/debug/examples/tables_md > docs/tables.md
 
+.PHONY: fuzz
+fuzz: ## Fuzz a parser of outside bytes: T=packets or T=tls [SECONDS=60] (building takes ~4 min, once)
+	@deploy/fuzz.sh "$(T)" $(SECONDS)
+
 .PHONY: conformance
 conformance: ## Score TLS parsing against captures with known answers, where ../shared/pcaps is present
 	@cargo build --locked --quiet --workspace --example conformance

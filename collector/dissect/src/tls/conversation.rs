@@ -54,7 +54,8 @@ impl Conversation {
             return Progress::Done;
         }
         self.streams[side.index()].feed(time_ns, bytes);
-        loop {
+        // Not beyond the handshake's end, wherever in the segment that lies: cuts must not decide what is read.
+        while !self.handshake.as_ref().is_some_and(|handshake| handshake.is_over()) {
             match self.streams[side.index()].next() {
                 Ok(Some(event)) => {
                     if let Err(malformed) = self.said(side, time_ns, event) {

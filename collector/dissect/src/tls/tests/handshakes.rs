@@ -265,3 +265,18 @@ fn what_contradicts_itself_ends_the_reading_and_is_told() {
     assert_eq!(conversation.handshake(), before.as_ref(), "what was read before stays true");
     assert_eq!(conversation.push(SERVER, 0, &answer13(0x1301, 29)), Progress::Done);
 }
+
+/// Else it would depend on how the bytes were cut.
+#[test]
+fn what_follows_the_end_in_the_same_segment_is_not_read() {
+    let bytes = [answer12(false), record(21, &[0; 20]), hello()].concat();
+    for segment in [1, 7, bytes.len()] {
+        let mut conversation = Conversation::new();
+        for part in bytes.chunks(segment) {
+            conversation.push(SERVER, 0, part);
+        }
+        let handshake = conversation.handshake().unwrap();
+        assert_eq!(handshake.failure_reason.as_deref(), Some("encrypted_alert"), "cut at {segment}");
+        assert!(handshake.ciphers_offered.is_none(), "cut at {segment}");
+    }
+}
