@@ -11,7 +11,8 @@
 //! | `lost.rs`      | counting what was lost                                                  |
 //!
 //! Invariants: a packet always goes on; nothing wakes user space (it polls); payload is copied only by
-//! `hello.rs`, and only up to the first encrypted record of a TLS handshake.
+//! `hello.rs`, only of what begins as TLS, and only up to the first encrypted record. Where segments overtook each
+//! other neither can be known: those are copied up to `HELLO_LIMIT`, and the agent drops what is no handshake.
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
