@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         ..CollectorConfig::default()
     };
     let collector = Collector::start(config, store.clone()).await.context("start the collector")?;
-    let listeners = listen::Listeners {
+    let listeners = listen::Addresses {
         http: http.local_addr()?,
         jaeger: jaeger.local_addr()?,
         flight: collector.flight_addr(),

@@ -21,7 +21,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let probe = preflight().checks;
     let here: Vec<Check> =
-        args.listen.named().into_iter().map(|(what, flag, address)| port(what, flag, address)).collect();
+        args.listen.described().into_iter().map(|(what, flag, address)| port(what, flag, address)).collect();
     let mut text = String::new();
     section(&mut text, "The probe", &probe);
     section(&mut text, "weir up", &here);

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::listen::Listeners;
+use super::listen::Addresses;
 use super::probe::Running;
 
 #[expect(clippy::print_stdout, reason = "for the person who started it; logs go to stderr")]
-pub(crate) fn print(listeners: &Listeners, dir: &Path, probe: &Running) {
+pub(crate) fn print(listeners: &Addresses, dir: &Path, probe: &Running) {
     println!();
     println!("  Weir {} is ready.", weir_kit::VERSION);
     println!();

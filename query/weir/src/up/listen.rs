@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 /// How long open requests may go on after the stop signal.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Where everything is to listen; loopback until you say otherwise.
+/// Where everything is to listen, and once it does, where that is. Loopback until you say otherwise.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Addresses {
     /// Web page, API and Jaeger's HTTP API.
@@ -35,8 +35,8 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// What listens where: name, flag, address.
-    pub(crate) fn named(&self) -> [(&'static str, &'static str, SocketAddr); 5] {
+    /// What listens where, for people: name, flag, address.
+    pub(crate) fn described(&self) -> [(&'static str, &'static str, SocketAddr); 5] {
         [
             ("web page and API", "--http", self.http),
             ("Jaeger's HTTP API", "--jaeger", self.jaeger),
@@ -45,18 +45,7 @@ impl Addresses {
             ("OTLP over HTTP", "--otlp-http", self.otlp_http),
         ]
     }
-}
 
-/// Where everything listens, as bound.
-pub(crate) struct Listeners {
-    pub(crate) http: SocketAddr,
-    pub(crate) jaeger: SocketAddr,
-    pub(crate) flight: SocketAddr,
-    pub(crate) otlp_grpc: SocketAddr,
-    pub(crate) otlp_http: SocketAddr,
-}
-
-impl Listeners {
     /// Name and address of each.
     pub(crate) fn named(&self) -> Vec<(&'static str, SocketAddr)> {
         vec![
