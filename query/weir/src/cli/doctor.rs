@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 
 use anyhow::bail;
+use weir_kit::exit;
 use weir_probe::{Check, preflight};
 
 use crate::up::listen::Addresses;
@@ -25,7 +26,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut text = String::new();
     section(&mut text, "The probe", &probe);
     section(&mut text, "weir up", &here);
-    std::io::stdout().lock().write_all(text.as_bytes())?;
+    exit::stdout(std::io::stdout().lock().write_all(text.as_bytes()))?;
     match probe.iter().chain(&here).filter(|check| !check.ok).count() {
         0 => Ok(()),
         1 => bail!("one thing is missing"),

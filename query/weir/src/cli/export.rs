@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use futures::StreamExt;
+use weir_kit::exit;
 
 use super::client;
 
@@ -114,7 +115,7 @@ impl Output {
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
-            Output::Stdout(out) => out.write_all(bytes).context("write to standard output"),
+            Output::Stdout(out) => exit::stdout(out.write_all(bytes)),
             Output::File { file, part, .. } => {
                 file.write_all(bytes).with_context(|| format!("write {}", part.display()))
             }
@@ -124,7 +125,7 @@ impl Output {
     fn finish(mut self) -> anyhow::Result<String> {
         match &mut self {
             Output::Stdout(out) => {
-                out.flush()?;
+                exit::stdout(out.flush())?;
                 Ok("to standard output".to_owned())
             }
             Output::File { file, part, target, is_whole } => {

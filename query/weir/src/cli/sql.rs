@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use futures::StreamExt;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::Value;
+use weir_kit::exit;
 
 use super::client;
 
@@ -68,15 +69,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.format == Format::Table {
         let answer: Value = response.json().await.context("read the answer")?;
-        out.write_all(table(&answer).as_bytes())?;
-        return Ok(());
+        return exit::stdout(out.write_all(table(&answer).as_bytes()));
     }
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
-        out.write_all(&chunk.context("the answer broke off: what was written is not all of it")?)?;
+        exit::stdout(
+            out.write_all(&chunk.context("the answer broke off: what was written is not all of it")?),
+        )?;
     }
     if args.format == Format::Json && std::io::stdout().is_terminal() {
-        writeln!(out)?;
+        exit::stdout(writeln!(out))?;
     }
     Ok(())
 }

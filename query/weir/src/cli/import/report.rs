@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
 use weir_collector::receive::pcap::ImportReport;
+use weir_kit::exit;
 
 pub(super) fn print(reports: &[(String, ImportReport)]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    write(&mut out, reports).context("write to standard output")
+    exit::stdout(write(&mut out, reports))
 }
 
 fn write(out: &mut impl Write, reports: &[(String, ImportReport)]) -> io::Result<()> {
