@@ -21,8 +21,7 @@ const USUAL_RANGE_NS: i64 = 15 * 60 * 1_000_000_000;
 /// What was asked.
 #[derive(Debug)]
 struct Question {
-    from: i64,
-    until: i64,
+    range: TimeRange,
     conditions: Vec<String>,
     limit: usize,
 }
@@ -35,10 +34,7 @@ pub(crate) async fn answer(
     let now = times::now();
     let question = parse(query.as_deref().unwrap_or_default(), now)
         .map_err(|why| ApiError::bad_request("request.parameter", why, None))?;
-    let mut sql = format!(
-        "SELECT * FROM flows WHERE time >= to_timestamp_nanos({}) AND time <= to_timestamp_nanos({})",
-        question.from, question.until
-    );
+    let mut sql = format!("SELECT * FROM flows WHERE {}", question.range.condition());
     for condition in &question.conditions {
         let _ = write!(sql, " AND {condition}");
     }
@@ -47,8 +43,7 @@ pub(crate) async fn answer(
     let mut rows: Vec<Map<String, Value>> =
         found.batches.iter().flat_map(|batch| encode::objects(batch, false)).collect();
     add_handshakes(&api, &mut rows).await?;
-    let range = TimeRange { from: question.from, until: question.until };
-    let completeness = api.engine.completeness(range).await?;
+    let completeness = api.engine.completeness(question.range).await?;
     Ok(Json(json!({
         "rows": rows,
         "truncated": found.is_truncated,
@@ -97,13 +92,16 @@ async fn add_handshakes(api: &Api, rows: &mut [Map<String, Value>]) -> Result<()
 }
 
 fn parse(query: &str, now: i64) -> Result<Question, String> {
-    let mut question =
-        Question { from: now - USUAL_RANGE_NS, until: i64::MAX, conditions: Vec::new(), limit: USUAL_ROWS };
+    let mut question = Question {
+        range: TimeRange { from: now - USUAL_RANGE_NS, until: i64::MAX },
+        conditions: Vec::new(),
+        limit: USUAL_ROWS,
+    };
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             _ if value.is_empty() => {}
-            "start" => question.from = times::parse(&value, now)?,
-            "end" => question.until = times::parse(&value, now)?,
+            "start" => question.range.from = times::parse(&value, now)?,
+            "end" => question.range.until = times::parse(&value, now)?,
             "filter" => question.conditions.push(filter::condition(&value)?),
             "q" => question.conditions.push(filter::free_text(value.trim())),
             "limit" => {
@@ -113,7 +111,7 @@ fn parse(query: &str, now: i64) -> Result<Question, String> {
             _ => return Err(format!("no parameter {name:?}: start, end, filter, q and limit are known")),
         }
     }
-    if question.from > question.until {
+    if question.range.from > question.range.until {
         return Err("start is after end".to_owned());
     }
     Ok(question)
@@ -126,7 +124,7 @@ mod tests {
     #[test]
     fn without_parameters_it_is_the_last_quarter_of_an_hour() {
         let question = parse("", 1_000_000_000_000_000_000).expect("a question");
-        assert_eq!(question.from, 1_000_000_000_000_000_000 - USUAL_RANGE_NS);
+        assert_eq!(question.range.from, 1_000_000_000_000_000_000 - USUAL_RANGE_NS);
         assert_eq!(question.limit, USUAL_ROWS);
     }
 

@@ -35,20 +35,23 @@ pub struct Completeness {
 /// Reads `probe_health` of a range.
 pub(crate) async fn of(engine: &Engine, range: TimeRange) -> Result<Completeness, QueryError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
-    let (from, until) = (range.from.max(0), range.until.clamp(0, now));
-    let (known, silent) = (until.saturating_sub(KNOWN_NS), until.saturating_sub(SILENT_NS));
+    let range = TimeRange { from: range.from.max(0), until: range.until.clamp(0, now) };
+    let before_its_end = TimeRange { from: range.until.saturating_sub(KNOWN_NS), ..range };
+    let silent = range.until.saturating_sub(SILENT_NS);
     // Times are integers of ours, so the text can't be led astray.
     let text = format!(
         "SELECT lost, shed, late, silent FROM (
             SELECT coalesce(sum(CASE WHEN kind = 'lost' THEN value END), 0) AS lost,
                    coalesce(sum(CASE WHEN kind = 'shed' THEN value END), 0) AS shed,
                    coalesce(sum(CASE WHEN kind = 'late' THEN value END), 0) AS late
-            FROM probe_health WHERE time >= to_timestamp_nanos({from}) AND time <= to_timestamp_nanos({until})
+            FROM probe_health WHERE {}
          ) CROSS JOIN (
             SELECT count(*) AS silent FROM (
                 SELECT node FROM probe_health
-                WHERE component = 'probe' AND time >= to_timestamp_nanos({known}) AND time <= to_timestamp_nanos({until})
-                GROUP BY node HAVING max(time) < to_timestamp_nanos({silent})))"
+                WHERE component = 'probe' AND {}
+                GROUP BY node HAVING max(time) < to_timestamp_nanos({silent})))",
+        range.condition(),
+        before_its_end.condition(),
     );
     let answer = engine.collect(&text, 1).await?;
     let number = |column: usize| {

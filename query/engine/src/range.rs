@@ -5,6 +5,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 /// A range of UTC nanoseconds, both ends included. Open where a question sets no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct TimeRange {
     /// The earliest time; `i64::MIN` where there is none.
     pub from: i64,
@@ -21,8 +22,26 @@ impl TimeRange {
         filters.iter().fold(TimeRange::ALL, |range, filter| range.narrowed(filter, time))
     }
 
+    /// Between what is known of its ends; `None` where neither is.
+    pub fn known(from: Option<i64>, until: Option<i64>) -> Option<TimeRange> {
+        (from.is_some() || until.is_some())
+            .then(|| TimeRange { from: from.unwrap_or(0), until: until.unwrap_or(i64::MAX) })
+    }
+
+    /// With so many nanoseconds more before and after.
+    pub fn widened(self, by: i64) -> TimeRange {
+        TimeRange { from: self.from.saturating_sub(by), until: self.until.saturating_add(by) }
+    }
+
+    /// As an SQL condition on a table's `time`. No row is older than 1970, and SQL has no literal for the earliest time
+    /// there is.
+    pub fn condition(self) -> String {
+        let [from, until] = [self.from, self.until].map(|time| time.max(-1));
+        format!("time >= to_timestamp_nanos({from}) AND time <= to_timestamp_nanos({until})")
+    }
+
     /// The smallest range that holds both.
-    pub(crate) fn with(self, other: TimeRange) -> TimeRange {
+    pub fn with(self, other: TimeRange) -> TimeRange {
         TimeRange { from: self.from.min(other.from), until: self.until.max(other.until) }
     }
 

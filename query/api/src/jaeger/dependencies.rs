@@ -1,11 +1,11 @@
 //! Who calls whom: spans whose parent is another service's, counted.
 
 use serde::Serialize;
-use weir_query::Engine;
+use weir_query::{Engine, TimeRange};
 
 use super::failure::Failure;
 use super::names::texts;
-use super::spans::TimeRange;
+use super::spans::AROUND_NS;
 use crate::filter::quoted;
 
 /// `parent` called `child` that often.
@@ -45,6 +45,6 @@ fn sql(range: TimeRange, service: Option<&str>) -> String {
          FROM called JOIN caller ON called.trace_id = caller.trace_id AND called.parent_span_id = caller.span_id \
          WHERE caller.service <> called.service{of_service} GROUP BY 1, 2 ORDER BY 1, 2",
         range.condition(),
-        range.widened().condition(),
+        range.widened(AROUND_NS).condition(),
     )
 }

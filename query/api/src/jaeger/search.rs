@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampNanosecondType;
-use weir_query::Engine;
+use weir_query::{Engine, TimeRange};
 
 use super::failure::Failure;
-use super::spans::TimeRange;
+use super::spans::AROUND_NS;
 use super::tags;
 use super::trace_id::TraceId;
 use crate::filter::quoted;
@@ -17,7 +17,7 @@ use crate::filter::quoted;
 const MOST_TRACES: i64 = 10_000;
 
 /// What is looked for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Search {
     /// Any, where none is named.
     pub(crate) service: Option<String>,
@@ -36,8 +36,15 @@ pub(crate) struct Search {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) ids: Vec<TraceId>,
-    /// The latest match of each lies within.
-    pub(crate) matches: TimeRange,
+    /// The latest match of each lies within; `None` where there is none.
+    matches: Option<TimeRange>,
+}
+
+impl Found {
+    /// Where the spans of these traces are looked for.
+    pub(crate) fn range(&self) -> Option<TimeRange> {
+        self.matches.map(|matches| matches.widened(AROUND_NS))
+    }
 }
 
 impl Search {
@@ -58,11 +65,8 @@ impl Search {
                 let (Some(id), Some(time)) = (id.and_then(|id| TraceId::parse_hex(id).ok()), time) else {
                     continue;
                 };
-                found.matches = if found.ids.is_empty() {
-                    TimeRange { from: time, until: time }
-                } else {
-                    found.matches.including(time)
-                };
+                let at = TimeRange { from: time, until: time };
+                found.matches = Some(found.matches.map_or(at, |matches| matches.with(at)));
                 found.ids.push(id);
             }
         }

@@ -7,7 +7,7 @@ use weir_otlp::proto::common::v1::any_value::Value;
 use weir_otlp::proto::common::v1::{AnyValue, KeyValue};
 use weir_otlp::proto::trace::v1::{ResourceSpans, Span};
 use weir_otlp::rows::NO_SERVICE;
-use weir_query::Engine;
+use weir_query::{Engine, TimeRange};
 
 use super::adjust;
 use super::failure::Failure;
@@ -16,35 +16,10 @@ use crate::times;
 
 /// How far a trace's spans may start from the one that a search found, or from the range that a link names. A trace
 /// that lasts longer is shown in part on the search page, and whole when it is opened: by its id alone.
-const AROUND_NS: i64 = 3_600_000_000_000;
+pub(crate) const AROUND_NS: i64 = 3_600_000_000_000;
 
 /// Spans of one answer with all they carry, some 2 kB each.
 pub(crate) const MOST_SPANS: usize = 250_000;
-
-/// Two times, UTC nanoseconds, both included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TimeRange {
-    pub(crate) from: i64,
-    pub(crate) until: i64,
-}
-
-impl TimeRange {
-    pub(crate) fn including(self, time: i64) -> TimeRange {
-        TimeRange { from: self.from.min(time), until: self.until.max(time) }
-    }
-
-    /// With what may belong to it before and after.
-    pub(crate) fn widened(self) -> TimeRange {
-        TimeRange { from: self.from.saturating_sub(AROUND_NS), until: self.until.saturating_add(AROUND_NS) }
-    }
-
-    /// As an SQL condition on a span's start. No span started before 1970, and SQL has no literal for the earliest
-    /// time there is.
-    pub(crate) fn condition(self) -> String {
-        let [from, until] = [self.from, self.until].map(|time| time.max(-1));
-        format!("time >= to_timestamp_nanos({from}) AND time <= to_timestamp_nanos({until})")
-    }
-}
 
 /// One trace in OTLP's form: a group a resource and scope, spans by their start.
 #[derive(Debug)]
@@ -121,7 +96,7 @@ pub(crate) async fn trace(
         return Ok(None);
     }
     let mut found = match hint {
-        Some(hint) => traces(engine, &[id], Some(hint.widened()), is_raw).await?,
+        Some(hint) => traces(engine, &[id], Some(hint.widened(AROUND_NS)), is_raw).await?,
         None => traces(engine, &[id], None, is_raw).await?,
     };
     if found.traces.is_empty() && hint.is_some() {

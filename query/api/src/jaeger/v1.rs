@@ -8,12 +8,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
+use weir_query::TimeRange;
 
 use super::envelope::{Envelope, Problem, V1Failure, json};
 use super::failure::{Failure, computed};
 use super::params::{self, Params};
 use super::search::Search;
-use super::spans::{self, MOST_SPANS, TimeRange, Trace};
+use super::spans::{self, MOST_SPANS, Trace};
 use super::trace_id::TraceId;
 use super::{dependencies as calls, go_duration, names, trace_v1};
 use crate::{Api, times};
@@ -63,7 +64,8 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answe
     let is_pretty = params.is_pretty();
     let (ids, range, mut problems) = if asked.ids.is_empty() {
         let found = asked.search.find(&api.engine).await?;
-        (found.ids, Some(found.matches.widened()), Vec::new())
+        let range = found.range();
+        (found.ids, range, Vec::new())
     } else {
         (asked.ids.clone(), None, Vec::new())
     };
@@ -82,7 +84,7 @@ pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answe
 }
 
 /// What a search asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
     search: Search,
     ids: Vec<TraceId>,
@@ -146,10 +148,8 @@ fn one(id: &str, params: &Params) -> Result<(TraceId, Option<TimeRange>, bool), 
     let id = TraceId::parse(id)?;
     let start = params.parsed("start", micro_or_milliseconds)?;
     let end = params.parsed("end", micro_or_milliseconds)?;
-    let hint = (start.is_some() || end.is_some())
-        .then(|| TimeRange { from: start.unwrap_or(0), until: end.unwrap_or(i64::MAX) });
     let is_raw = params.parsed("raw", params::boolean)?.unwrap_or_default();
-    Ok((id, hint, is_raw))
+    Ok((id, TimeRange::known(start, end), is_raw))
 }
 
 fn micro_or_milliseconds(text: &str) -> Result<i64, String> {

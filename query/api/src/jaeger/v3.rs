@@ -7,12 +7,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 use weir_otlp::json::encode;
+use weir_query::TimeRange;
 
 use super::envelope;
 use super::failure::{Failure, computed};
 use super::params::{self, Params};
 use super::search::Search;
-use super::spans::{self, MOST_SPANS, TimeRange, Traces};
+use super::spans::{self, MOST_SPANS, Traces};
 use super::trace_id::TraceId;
 use super::{go_duration, go_time, names, summary};
 use crate::Api;
@@ -65,8 +66,7 @@ pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> A
 pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let (search, is_raw) = asked(&params).map_err(Failure::bad_request)?;
     let found = search.find(&api.engine).await?;
-    let range = found.matches.widened();
-    document(spans::traces(&api.engine, &found.ids, Some(range), is_raw).await?).await
+    document(spans::traces(&api.engine, &found.ids, found.range(), is_raw).await?).await
 }
 
 /// `GET /api/v3/traces/{id}`
@@ -148,10 +148,8 @@ fn one(id: &str, params: &Params) -> Result<(TraceId, Option<TimeRange>, bool), 
     let id = TraceId::parse(id).map_err(|why| format!("malformed parameter trace_id: {why}"))?;
     let start = read(params, &["startTime", "start_time"], go_time::parse)?;
     let end = read(params, &["endTime", "end_time"], go_time::parse)?;
-    let hint = (start.is_some() || end.is_some())
-        .then(|| TimeRange { from: start.unwrap_or(0), until: end.unwrap_or(i64::MAX) });
     let is_raw = read(params, &["rawTraces", "raw_traces"], params::boolean)?.unwrap_or_default();
-    Ok((id, hint, is_raw))
+    Ok((id, TimeRange::known(start, end), is_raw))
 }
 
 /// A parameter under the first of its names, with v3's words where it can't be read.
