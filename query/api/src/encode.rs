@@ -7,6 +7,8 @@ use arrow::datatypes::{
     UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::array_value_to_string;
+use axum::body::Bytes;
+use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 use crate::times;
@@ -41,6 +43,16 @@ pub(crate) fn objects(batch: &RecordBatch, sparse: bool) -> Vec<Map<String, Valu
         object
     };
     (0..batch.num_rows()).map(object).collect()
+}
+
+/// One JSON text a line.
+pub(crate) fn lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> std::io::Result<Bytes> {
+    let mut text = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut text, &value)?;
+        text.push(b'\n');
+    }
+    Ok(text.into())
 }
 
 /// One column's values.

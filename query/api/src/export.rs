@@ -145,32 +145,15 @@ fn encode_batch(
     batch: &RecordBatch,
     wants_header: bool,
 ) -> Result<Bytes, std::io::Error> {
-    let mut text = Vec::new();
-    let mut line = |value: &serde_json::Value| {
-        serde_json::to_writer(&mut text, value)?;
-        text.push(b'\n');
-        Ok::<(), std::io::Error>(())
-    };
     match (format, table) {
-        (Format::Csv, _) => return csv_chunk(batch, wants_header),
-        (Format::Jsonl, _) => {
-            for mut object in encode::objects(batch, true) {
-                object.insert("table".to_owned(), table.into());
-                line(&object.into())?;
-            }
-        }
-        (Format::Ocsf, "flows") => {
-            for row in rows::<FlowRow>(batch)? {
-                line(&ocsf::flow(&row))?;
-            }
-        }
-        (Format::Ocsf, _) => {
-            for row in rows::<TlsHandshakeRow>(batch)? {
-                line(&ocsf::handshake(&row))?;
-            }
-        }
+        (Format::Csv, _) => csv_chunk(batch, wants_header),
+        (Format::Jsonl, _) => encode::lines(encode::objects(batch, true).into_iter().map(|mut object| {
+            object.insert("table".to_owned(), table.into());
+            object
+        })),
+        (Format::Ocsf, "flows") => encode::lines(rows::<FlowRow>(batch)?.iter().map(ocsf::flow)),
+        (Format::Ocsf, _) => encode::lines(rows::<TlsHandshakeRow>(batch)?.iter().map(ocsf::handshake)),
     }
-    Ok(text.into())
 }
 
 fn rows<R: Row>(batch: &RecordBatch) -> Result<Vec<R>, std::io::Error> {

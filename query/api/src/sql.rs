@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use weir_query::{Answer, Completeness};
 
 use crate::error::ApiError;
@@ -171,21 +171,12 @@ fn ndjson(answer: Answer) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     futures::stream::unfold(Some(answer), async |answer| {
         let mut answer = answer?;
         let chunk = match answer.next().await? {
-            Ok(batch) => json_lines(encode::objects(&batch, false)),
+            Ok(batch) => encode::lines(encode::objects(&batch, false)),
             Err(err) => Err(std::io::Error::other(err)),
         };
         let rest = chunk.is_ok().then_some(answer);
         Some((chunk, rest))
     })
-}
-
-fn json_lines(rows: Vec<Map<String, Value>>) -> Result<Bytes, std::io::Error> {
-    let mut text = Vec::new();
-    for row in rows {
-        serde_json::to_writer(&mut text, &row)?;
-        text.push(b'\n');
-    }
-    Ok(text.into())
 }
 
 /// Arrow IPC stream format.
