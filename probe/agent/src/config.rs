@@ -1,6 +1,20 @@
 //! What an operator can set.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::load::KERNEL_TYPES;
+
+/// How much is recorded; each level has what the ones before it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Level {
+    /// Connections with TCP's counters, TLS handshakes, UDP flows.
+    Flows,
+    /// Request and response turns too.
+    Exchanges,
+    /// Forwarded traffic on chosen interfaces too.
+    Packets,
+}
 
 /// The probe's settings; each has a default that fits most nodes.
 #[derive(Clone, Debug, clap::Args)]
@@ -11,6 +25,9 @@ pub struct Config {
     /// This node's name; the host's name (or `NODE_NAME`) if not given.
     #[arg(long, env = "WEIR_PROBE_NODE", default_value_t = weir_kit::host::node_name())]
     pub node: String,
+    /// How much is recorded: more costs the node more.
+    #[arg(long, env = "WEIR_PROBE_LEVEL", value_enum, default_value = "exchanges")]
+    pub level: Level,
     /// Length of the intervals that flows are cut on, in seconds.
     #[arg(long, env = "WEIR_PROBE_INTERVAL", default_value = "10", value_parser = seconds)]
     pub interval: Duration,
@@ -26,6 +43,12 @@ pub struct Config {
     /// Bytes of encoded rows that wait for the collector's acknowledgement.
     #[arg(long, env = "WEIR_PROBE_QUEUE_BYTES", default_value_t = 64 << 20)]
     pub queue_bytes: usize,
+    /// Kernel types (BTF), where this kernel has them elsewhere.
+    #[arg(long, env = "WEIR_PROBE_KERNEL_TYPES", default_value = KERNEL_TYPES)]
+    pub kernel_types: PathBuf,
+    /// Kernel programs to load instead of the built-in ones: for trying a rebuilt object.
+    #[arg(long, hide = true)]
+    pub object: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -33,11 +56,14 @@ impl Default for Config {
         Config {
             collector: "http://127.0.0.1:8481".to_owned(),
             node: weir_kit::host::node_name(),
+            level: Level::Exchanges,
             interval: Duration::from_secs(10),
             ring_bytes: 8 << 20,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             queue_bytes: 64 << 20,
+            kernel_types: KERNEL_TYPES.into(),
+            object: None,
         }
     }
 }

@@ -4,6 +4,8 @@ use smol_str::SmolStr;
 use weir_abi::Lost;
 use weir_model::ProbeHealthRow;
 
+use crate::features::FeatureStatus;
+
 /// What the agent itself lost since it started; the kernel counts its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OwnLosses {
@@ -23,12 +25,14 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Rows for this moment: one gauge, so that a silent probe can be told from an idle one, and one for each loss.
+    /// Rows for this moment: one gauge, so that a silent probe can be told from an idle one, and one for each feature
+    /// that is off and each loss.
     pub(crate) fn rows(
         &mut self,
         kernel: [u64; Lost::COUNT],
         own: OwnLosses,
         connections: usize,
+        features: &[FeatureStatus],
         mut template: ProbeHealthRow,
     ) -> Vec<ProbeHealthRow> {
         template.component = Some(SmolStr::new_static("probe"));
@@ -39,6 +43,15 @@ impl Health {
             message: Some(SmolStr::new_static("connections and UDP flows that live on")),
             ..template.clone()
         }];
+        for feature in features.iter().filter(|feature| feature.is_off()) {
+            rows.push(ProbeHealthRow {
+                counter: Some(SmolStr::new_static(feature.name)),
+                value: 1,
+                kind: Some(SmolStr::new_static("off")),
+                message: Some(feature.to_string().into()),
+                ..template.clone()
+            });
+        }
         let mut lost = |counter, message, now: u64, before: u64| {
             if now > before {
                 rows.push(ProbeHealthRow {
@@ -79,6 +92,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::FeatureState;
 
     #[test]
     fn every_loss_is_told_once() {
@@ -89,14 +103,27 @@ mod tests {
         let told = |rows: Vec<ProbeHealthRow>| -> Vec<(String, i64)> {
             rows.into_iter().map(|row| (row.counter.unwrap_or_default().to_string(), row.value)).collect()
         };
-        let first = told(health.rows(kernel, own, 5, ProbeHealthRow::default()));
+        let first = told(health.rows(kernel, own, 5, &[], ProbeHealthRow::default()));
         let expected = [("connections", 5), ("udp_map_full", 3), ("rows_dropped", 2)];
         assert_eq!(first, expected.map(|(counter, value)| (counter.to_owned(), value)));
         kernel[Lost::UdpMapFull as usize] = 4;
-        let second = told(health.rows(kernel, own, 0, ProbeHealthRow::default()));
+        let second = told(health.rows(kernel, own, 0, &[], ProbeHealthRow::default()));
         assert_eq!(
             second,
             [("connections", 0), ("udp_map_full", 1)].map(|(counter, value)| (counter.to_owned(), value))
         );
+    }
+    #[test]
+    fn a_feature_that_is_off_is_told_each_time_with_its_reason() {
+        let off = FeatureState::Off { reason: "no such type".to_owned(), without: "rows lack it" };
+        let features = [FeatureStatus { name: "drops", state: off }];
+        for _ in 0..2 {
+            let mut health = Health::default();
+            let rows =
+                health.rows([0; Lost::COUNT], OwnLosses::default(), 0, &features, ProbeHealthRow::default());
+            let row = &rows[1];
+            assert_eq!((row.counter.as_deref(), row.kind.as_deref()), (Some("drops"), Some("off")));
+            assert_eq!(row.message.as_deref(), Some("drops: off, so rows lack it (no such type)"));
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! | `config.rs`     | what an operator can set                                                   |
 //! | `preflight.rs`  | what this machine lacks, in the words of `weir doctor`                     |
 //! | `btf.rs`        | where a field of a kernel struct lies                                      |
+//! | `features.rs`   | what the probe can see, piece by piece, each off alone where the kernel lacks something |
 //! | `load.rs`       | loading and attaching the kernel programs; their maps                      |
 //! | `watch.rs`      | the one working thread: poll, sweep, cut intervals                         |
 //! | `drain.rs`      | bytes out of the kernel → records                                          |
@@ -24,6 +25,7 @@ mod clock;
 mod config;
 mod drain;
 mod ends;
+mod features;
 mod flows;
 mod handshakes;
 mod health;
@@ -38,12 +40,13 @@ mod watch;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use weir_wire::{Shipper, ShipperConfig};
 
 pub use btf::BtfError;
-pub use config::Config;
-pub use load::{LoadError, Sizes};
+pub use config::{Config, Level};
+pub use features::{FeatureState, FeatureStatus};
+pub use load::LoadError;
 pub use preflight::{Check, Missing, Preflight, preflight};
 
 /// Sets of rows on their way to the shipper.
@@ -76,20 +79,28 @@ impl Probe {
     /// # Errors
     /// [`ProbeError::Missing`] if this machine lacks what they need, [`ProbeError::Kernel`] if the kernel refuses them.
     pub async fn start(config: Config) -> Result<Probe, ProbeError> {
-        if let Some(missing) = preflight().missing() {
+        if let Some(missing) = preflight(&config.kernel_types).missing() {
             return Err(missing.into());
         }
-        let sizes = Sizes { ring_bytes: config.ring_bytes, udp_flows: config.udp_flows };
+        let wanted = load::Wanted::of(&config);
         let loading = tokio::task::spawn_blocking(move || {
             let cgroups = preflight::CgroupRoot::open()?;
-            let kernel = load::Kernel::load(sizes, &cgroups)?;
+            let kernel = load::Kernel::load(&wanted, &cgroups)?;
             Ok::<_, ProbeError>((kernel, identity::Identities::new(cgroups)))
         });
         let (kernel, identities) = loading.await.map_err(|error| ProbeError::Thread(error.into()))??;
+        for feature in kernel.features.iter().filter(|feature| feature.is_off()) {
+            warn!("{feature}");
+        }
         let boot_id = weir_kit::host::boot_id();
         let watch = watch::Watch::new(kernel, &config, &boot_id, identities);
         info!(node = %config.node, "kernel programs attached");
         Ok(Probe { config, watch, boot_id })
+    }
+
+    /// What works and what doesn't on this kernel.
+    pub fn features(&self) -> &[FeatureStatus] {
+        self.watch.features()
     }
 
     /// Ships rows until `stop`; then ships what moved since the last interval, waits a little for the last
@@ -136,4 +147,14 @@ impl Probe {
 /// Theirs.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ProbeError> {
     Probe::start(config).await?.run(stop).await
+}
+
+/// Loads and attaches every feature for a moment and says what works: what `weir doctor` shows. Needs what the probe
+/// needs, see [`preflight`].
+///
+/// # Errors
+/// As [`Probe::start`].
+pub fn try_features(config: &Config) -> Result<Vec<FeatureStatus>, ProbeError> {
+    let cgroups = preflight::CgroupRoot::open().map_err(ProbeError::Missing)?;
+    Ok(load::Kernel::load(&load::Wanted::of(config), &cgroups)?.features)
 }

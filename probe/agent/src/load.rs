@@ -1,20 +1,30 @@
 //! Loads the kernel programs into the running kernel and attaches them; dropping [`Kernel`] detaches them and
 //! leaves nothing behind.
+//!
+//! | file          | subject                                        |
+//! |---------------|------------------------------------------------|
+//! | `attach.rs`   | one feature's programs: load, attach, or undo     |
+//! | `offsets.rs`  | where the kernel's fields lie, and which lack     |
 
-use std::fs::File;
+mod attach;
+mod offsets;
+
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Iter, Program, ProgramError,
-};
+use aya::programs::ProgramError;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use weir_abi::{ABI_VERSION, FIELD_NAMES, Field, Lost, Sweep, UdpFlow, UdpKey, names};
+use weir_abi::{ABI_VERSION, Lost, Sweep, UdpFlow, UdpKey, names};
 
-use crate::btf::{BtfError, Types};
+use crate::btf::BtfError;
+use crate::config::{Config, Level};
+use crate::features::{self, FEATURES, FeatureState, FeatureStatus};
 use crate::preflight::{CgroupRoot, Missing};
 use crate::sys::{self, Flow, Key, SweepValue};
+use attach::{Attached, Ground};
+use offsets::Offsets;
 
 /// The committed object: a plain `cargo build` needs no BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/weir.bpf.o");
@@ -29,8 +39,14 @@ pub enum LoadError {
     #[error("{0}")]
     Missing(#[from] Missing),
     /// A field that the programs read is not in this kernel.
-    #[error("kernel types in {KERNEL_TYPES}")]
-    Types(#[from] BtfError),
+    #[error("kernel types in {path}")]
+    Types {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: BtfError,
+    },
     /// The kernel refused the object or a map.
     #[error("load the kernel programs")]
     Object(#[source] Box<aya::EbpfError>),
@@ -66,68 +82,116 @@ pub enum LoadError {
     },
 }
 
-/// How large the kernel's side may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+/// What is loaded, and how large the kernel's side may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
     /// Bytes of the ring buffer, a power of two.
-    pub ring_bytes: u32,
+    pub(crate) ring_bytes: u32,
     /// UDP flows at once.
-    pub udp_flows: u32,
+    pub(crate) udp_flows: u32,
+    /// Which features.
+    pub(crate) level: Level,
+    /// Programs to load instead of the built-in ones.
+    pub(crate) object: Option<PathBuf>,
+    /// Kernel types, where the kernel has them elsewhere.
+    pub(crate) kernel_types: PathBuf,
+}
+
+impl Wanted {
+    /// As configured.
+    pub(crate) fn of(config: &Config) -> Wanted {
+        Wanted {
+            ring_bytes: config.ring_bytes,
+            udp_flows: config.udp_flows,
+            level: config.level,
+            object: config.object.clone(),
+            kernel_types: config.kernel_types.clone(),
+        }
+    }
 }
 
 /// The programs at work, and their maps.
 pub(crate) struct Kernel {
     /// Ring of records.
     pub(crate) events: RingBuf<MapData>,
+    /// What works and what doesn't.
+    pub(crate) features: Vec<FeatureStatus>,
     udp: HashMap<MapData, Key, Flow>,
     lost: PerCpuArray<MapData, u64>,
     opened: PerCpuArray<MapData, u64>,
     sweep: Array<MapData, SweepValue>,
-    sweep_link: OwnedFd,
-    backfill_link: OwnedFd,
+    attached: Attached,
     /// Holds the programs and their links; dropping it detaches them.
     _ebpf: Ebpf,
 }
 
 impl Kernel {
-    /// Loads and attaches everything.
-    pub(crate) fn load(sizes: Sizes, cgroups: &CgroupRoot) -> Result<Kernel, LoadError> {
-        let offsets = kernel_offsets()?;
-        let mut ebpf = EbpfLoader::new()
-            .override_global(names::OFFSETS, &offsets[..], true)
-            .override_global(names::ABI, &ABI_VERSION, true)
-            .map_max_entries(names::EVENTS, sizes.ring_bytes)
-            .map_max_entries(names::UDP, sizes.udp_flows)
-            .load(OBJECT)
-            .map_err(|error| LoadError::Object(Box::new(error)))?;
-        let btf = Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
-        let Some(Map::SkStorage(conns)) = ebpf.take_map(names::CONNS) else {
-            return Err(LoadError::NotInObject(names::CONNS));
+    /// Loads and attaches every feature of the level that this kernel can have.
+    ///
+    /// # Errors
+    /// Where the kernel refuses the maps, or what there is no probe without.
+    pub(crate) fn load(wanted: &Wanted, cgroups: &CgroupRoot) -> Result<Kernel, LoadError> {
+        let offsets = Offsets::of_kernel(&wanted.kernel_types)?;
+        let object = match &wanted.object {
+            Some(path) => std::fs::read(path).map_err(io_error(&path.display().to_string()))?,
+            None => OBJECT.to_vec(),
         };
-        let sweep_link = link_iterator(&mut ebpf, "weir_sweep", "bpf_sk_storage_map", &btf, Some(&conns))?;
-        let backfill_link = link_iterator(&mut ebpf, "weir_backfill", "task_file", &btf, None)?;
-        let kernel = Kernel {
+        let mut ebpf = EbpfLoader::new()
+            .override_global(names::OFFSETS, &offsets.values[..], true)
+            .override_global(names::ABI, &ABI_VERSION, true)
+            .map_max_entries(names::EVENTS, wanted.ring_bytes)
+            .map_max_entries(names::UDP, wanted.udp_flows)
+            .load(&object)
+            .map_err(|error| LoadError::Object(Box::new(error)))?;
+        let btf = Btf::parse_file(&wanted.kernel_types, aya::Endianness::default())
+            .map_err(|error| LoadError::Object(Box::new(error.into())))?;
+        let ground = Ground::new(btf, cgroups)?;
+        let mut attached = Attached::default();
+        let mut features = Vec::new();
+        for feature in FEATURES {
+            let state = if feature.level > wanted.level {
+                FeatureState::NotAsked
+            } else {
+                let result = offsets
+                    .check(feature, &wanted.kernel_types)
+                    .and_then(|()| attached.attach(&mut ebpf, feature, &ground));
+                match result {
+                    Ok(()) => FeatureState::On,
+                    Err(error) if feature.needed => return Err(error),
+                    Err(error) => FeatureState::Off { reason: one_line(error), without: feature.without },
+                }
+            };
+            features.push(FeatureStatus { name: feature.name, state });
+        }
+        Ok(Kernel {
             events: take(&mut ebpf, names::EVENTS, RingBuf::try_from)?,
             udp: take(&mut ebpf, names::UDP, HashMap::try_from)?,
             lost: take(&mut ebpf, names::LOST, PerCpuArray::try_from)?,
             opened: take(&mut ebpf, names::OPENED, PerCpuArray::try_from)?,
             sweep: take(&mut ebpf, names::SWEEP, Array::try_from)?,
-            sweep_link,
-            backfill_link,
-            _ebpf: attach(ebpf, &btf, cgroups)?,
-        };
-        Ok(kernel)
+            features,
+            attached,
+            _ebpf: ebpf,
+        })
     }
 
     /// Runs the iterator over all connections; the bytes are `ConnRecord`s.
     pub(crate) fn sweep(&mut self, sweep: Sweep, into: &mut Vec<u8>) -> Result<(), LoadError> {
         self.sweep.set(0, SweepValue(sweep), 0).map_err(map_error(names::SWEEP))?;
-        read_all(&self.sweep_link, into)
+        self.iterate(features::SWEEP, into)
     }
 
-    /// Picks up sockets that are older than the programs; the bytes are `ConnRecord`s.
+    /// Picks up sockets that are older than the programs; the bytes are `ConnRecord`s. None where the feature is off.
     pub(crate) fn backfill(&self, into: &mut Vec<u8>) -> Result<(), LoadError> {
-        read_all(&self.backfill_link, into)
+        self.iterate(features::BACKFILL, into)
+    }
+
+    fn iterate(&self, program: &'static str, into: &mut Vec<u8>) -> Result<(), LoadError> {
+        into.clear();
+        match self.attached.iterator(program) {
+            Some(link) => read_all(link, into),
+            None => Ok(()),
+        }
     }
 
     /// How many connections were opened since load.
@@ -161,54 +225,6 @@ impl Kernel {
     }
 }
 
-fn kernel_offsets() -> Result<[u32; Field::COUNT], LoadError> {
-    let bytes = std::fs::read(KERNEL_TYPES).map_err(io_error(KERNEL_TYPES))?;
-    let types = Types::read(&bytes)?;
-    let mut offsets = [0; Field::COUNT];
-    for (offset, path) in offsets.iter_mut().zip(FIELD_NAMES) {
-        *offset = types.offset(path)?;
-    }
-    Ok(offsets)
-}
-
-fn attach(mut ebpf: Ebpf, btf: &Btf, cgroups: &CgroupRoot) -> Result<Ebpf, LoadError> {
-    let cgroup = File::open(&cgroups.path).map_err(io_error(&cgroups.path.display().to_string()))?;
-    // The state hook first: the packet hooks only look at sockets that it knows.
-    let name = "weir_tcp_state";
-    let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
-    program.load("inet_sock_set_state", btf).map_err(program_error(name))?;
-    program.attach().map_err(program_error(name))?;
-    for (name, direction) in
-        [("weir_packet_out", CgroupSkbAttachType::Egress), ("weir_packet_in", CgroupSkbAttachType::Ingress)]
-    {
-        let program: &mut CgroupSkb = self::program(&mut ebpf, name)?;
-        program.load().map_err(program_error(name))?;
-        // Links always share a cgroup with others; the kernel refuses to be told so.
-        program.attach(&cgroup, direction, CgroupAttachMode::Single).map_err(program_error(name))?;
-    }
-    Ok(ebpf)
-}
-
-fn link_iterator(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    target: &str,
-    btf: &Btf,
-    map: Option<&MapData>,
-) -> Result<OwnedFd, LoadError> {
-    let program: &mut Iter = program(ebpf, name)?;
-    program.load(target, btf).map_err(program_error(name))?;
-    let fd = program.fd().map_err(program_error(name))?;
-    sys::link_iterator(fd.as_fd(), map.map(|map| map.fd().as_fd())).map_err(io_error(name))
-}
-
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    ebpf.program_mut(name).ok_or(LoadError::NotInObject(name))?.try_into().map_err(program_error(name))
-}
-
 fn take<T>(
     ebpf: &mut Ebpf,
     name: &'static str,
@@ -219,15 +235,16 @@ fn take<T>(
 }
 
 fn read_all(link: &OwnedFd, into: &mut Vec<u8>) -> Result<(), LoadError> {
-    into.clear();
     let mut file = sys::open_iterator(link).map_err(io_error("run a socket iterator"))?;
     // The kernel writes whole records into its own buffer of a few pages; ours grows with the connections there are.
     file.read_to_end(into).map_err(io_error("read a socket iterator"))?;
     Ok(())
 }
 
-fn program_error(name: &'static str) -> impl Fn(ProgramError) -> LoadError {
-    move |source| LoadError::Program { name, source: Box::new(source) }
+/// An error with its causes, without the verifier's pages of log.
+fn one_line(error: LoadError) -> String {
+    let text = format!("{:#}", anyhow::Error::from(error));
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> LoadError {

@@ -1,5 +1,6 @@
 //! `weir-probe`, the node agent: connections out of the kernel, batches out to the collector.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -39,8 +40,24 @@ fn main() -> ExitCode {
 
 fn work(cli: Cli) -> anyhow::Result<()> {
     if cli.check {
-        return weir_probe::preflight().missing().map_or(Ok(()), |missing| Err(missing.into()));
+        return check(&cli.probe);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async { Ok(weir_probe::run(cli.probe, weir_kit::stop::on_signal()?).await?) })
+}
+
+/// One line a feature; fails where the probe can't run or lacks one.
+fn check(config: &weir_probe::Config) -> anyhow::Result<()> {
+    if let Some(missing) = weir_probe::preflight(&config.kernel_types).missing() {
+        return Err(missing.into());
+    }
+    let features = weir_probe::try_features(config)?;
+    let mut out = std::io::stdout().lock();
+    for feature in &features {
+        exit::stdout(writeln!(out, "{feature}"))?;
+    }
+    match features.iter().filter(|feature| feature.is_off()).count() {
+        0 => Ok(exit::stdout(writeln!(out, "all that was asked for works"))?),
+        off => anyhow::bail!("{off} of {} features are off", features.len()),
+    }
 }

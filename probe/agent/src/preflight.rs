@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::load::KERNEL_TYPES;
+use crate::features::{FeatureState, FeatureStatus};
 use crate::sys;
 
 /// Kernels older than this lack what the programs need.
@@ -26,6 +26,18 @@ pub struct Check {
     pub found: String,
     /// What to do about it; empty where `ok`.
     pub remedy: &'static str,
+}
+
+impl From<&FeatureStatus> for Check {
+    fn from(feature: &FeatureStatus) -> Check {
+        let (ok, found) = match &feature.state {
+            FeatureState::On => (true, "works".to_owned()),
+            FeatureState::NotAsked => (true, "left out by the level".to_owned()),
+            FeatureState::Off { reason, without } => (false, format!("off, so {without}: {reason}")),
+        };
+        let remedy = if ok { "" } else { "the rest works; a newer kernel has what it lacks" };
+        Check { name: feature.name, ok, found, remedy }
+    }
 }
 
 /// All that the probe needs.
@@ -67,15 +79,15 @@ impl std::fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// Looks at this machine; changes nothing and needs no privileges.
-pub fn preflight() -> Preflight {
+/// Looks at this machine, whose kernel's types are in that file; changes nothing and needs no privileges.
+pub fn preflight(kernel_types: &Path) -> Preflight {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     Preflight {
         checks: vec![
             kernel_check(release.trim()),
-            types_check(Path::new(KERNEL_TYPES)),
+            types_check(kernel_types),
             capability_check(effective_capabilities(&status)),
             cgroup_check(&find_cgroup2(&mounts)),
         ],

@@ -16,6 +16,7 @@ use weir_model::time::interval_start;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::drain::{self, Record};
+use crate::features::FeatureStatus;
 use crate::flows::{Flows, close_reason, closed_by_peer};
 use crate::handshakes::{Context, Ending, Handshakes};
 use crate::health::{Health, OwnLosses};
@@ -84,6 +85,11 @@ impl Watch {
             opened: 0,
             lost_records: 0,
         }
+    }
+
+    /// What works and what doesn't.
+    pub(crate) fn features(&self) -> &[FeatureStatus] {
+        &self.kernel.features
     }
 
     /// Works until `stop` says so or is dropped; then reports what moved since the last interval.
@@ -210,7 +216,8 @@ impl Watch {
             ..ProbeHealthRow::default()
         };
         let living = self.flows.len() + self.udp.len();
-        self.rows.health.extend(self.health.rows(kernel_lost, self.losses, living, template));
+        let features = &self.kernel.features;
+        self.rows.health.extend(self.health.rows(kernel_lost, self.losses, living, features, template));
         self.clock.follow();
         self.identities.forget_processes();
         Ok(())

@@ -20,7 +20,8 @@ table! {
     counter: Text [""] {};
     /// How many since the previous row of this node and counter.
     value: Count [""] {};
-    /// `lost` (against our will), `shed` (on purpose, short of room), `meant` (filter, sampling), or `gauge`.
+    /// `lost` (against our will), `shed` (on purpose, short of room), `meant` (filter, sampling), `off` (a feature that
+    /// this kernel can't have), or `gauge`.
     kind: Text [""] {};
     /// A sentence for a person: what is off or lost, and what to do.
     message: Str [""] {};

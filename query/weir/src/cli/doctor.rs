@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use anyhow::bail;
 use weir_kit::exit;
-use weir_probe::{Check, preflight};
+use weir_probe::{Check, preflight, try_features};
 
 use crate::up::listen::Addresses;
 
@@ -20,17 +20,38 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let probe = preflight().checks;
+    let config = weir_probe::Config::default();
+    let preflight = preflight(&config.kernel_types);
+    // Only where the probe can run at all is it worth asking what it would see.
+    let features: Vec<Check> = match preflight.ok().then(|| try_features(&config)) {
+        Some(Ok(features)) => features.iter().map(Check::from).collect(),
+        Some(Err(error)) => vec![refused(error)],
+        None => Vec::new(),
+    };
+    let probe = preflight.checks;
     let here: Vec<Check> =
         args.listen.described().into_iter().map(|(what, flag, address)| port(what, flag, address)).collect();
     let mut text = String::new();
     section(&mut text, "The probe", &probe);
+    if !features.is_empty() {
+        section(&mut text, "What it sees", &features);
+    }
     section(&mut text, "weir up", &here);
     exit::stdout(std::io::stdout().lock().write_all(text.as_bytes()))?;
-    match probe.iter().chain(&here).filter(|check| !check.ok).count() {
+    match probe.iter().chain(&features).chain(&here).filter(|check| !check.ok).count() {
         0 => Ok(()),
         1 => bail!("one thing is missing"),
         missing => bail!("{missing} things are missing"),
+    }
+}
+
+/// The kernel took none of the programs, though all that they need seems to be there.
+fn refused(error: weir_probe::ProbeError) -> Check {
+    Check {
+        name: "kernel programs",
+        ok: false,
+        found: format!("{:#}", anyhow::Error::from(error)),
+        remedy: "a container's seccomp profile or a security module may refuse bpf(2); run it outside to compare",
     }
 }
 

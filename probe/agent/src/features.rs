@@ -1,0 +1,130 @@
+//! What the probe can see, piece by piece: a piece that this kernel lacks something for is switched off alone, and says
+//! so; only without the connections themselves is there no probe.
+//!
+//! A piece that is added here gets loaded, attached, reported in `probe_health` and shown by `weir doctor`. Never here:
+//! what the programs record.
+
+use aya::programs::CgroupSkbAttachType;
+use weir_abi::{Field, names};
+
+use crate::config::Level;
+
+/// Where a program is hung in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hook {
+    /// A tracepoint with typed arguments.
+    Tracepoint(&'static str),
+    /// Packets where they meet their socket, of the whole machine.
+    Packets(CgroupSkbAttachType),
+    /// An iterator over a kernel's list, or over the values of a map; run when we read it.
+    Iterator {
+        /// What the kernel calls it.
+        target: &'static str,
+        /// The map whose values it visits.
+        over: Option<&'static str>,
+    },
+}
+
+/// A piece of what the probe sees.
+#[derive(Debug)]
+pub(crate) struct Feature {
+    /// As `weir doctor` and `probe_health` name it.
+    pub(crate) name: &'static str,
+    /// What a row lacks without it.
+    pub(crate) without: &'static str,
+    /// Whether there is no probe without it.
+    pub(crate) needed: bool,
+    /// The lowest level that has it.
+    pub(crate) level: Level,
+    /// Its programs, in the order that they are attached.
+    pub(crate) programs: &'static [(&'static str, Hook)],
+    /// Kernel fields that only it reads; all others must be there.
+    pub(crate) fields: &'static [Field],
+}
+
+/// The program of the iterator over living connections.
+pub(crate) const SWEEP: &str = "weir_sweep";
+/// The program of the iterator over sockets that are older than the probe.
+pub(crate) const BACKFILL: &str = "weir_backfill";
+
+/// All pieces, in the order that they are attached: the state hook first, since the packet hooks only look at sockets
+/// that it knows.
+pub(crate) static FEATURES: &[Feature] = &[
+    Feature {
+        name: "TCP connections",
+        without: "there is nothing to report",
+        needed: true,
+        level: Level::Flows,
+        programs: &[
+            ("weir_tcp_state", Hook::Tracepoint("inet_sock_set_state")),
+            (SWEEP, Hook::Iterator { target: "bpf_sk_storage_map", over: Some(names::CONNS) }),
+        ],
+        fields: &[],
+    },
+    Feature {
+        name: "TLS handshakes and UDP",
+        without: "no UDP flows, no tls_handshakes, encryption is unknown",
+        needed: false,
+        level: Level::Flows,
+        programs: &[
+            ("weir_packet_out", Hook::Packets(CgroupSkbAttachType::Egress)),
+            ("weir_packet_in", Hook::Packets(CgroupSkbAttachType::Ingress)),
+        ],
+        fields: &[],
+    },
+    Feature {
+        name: "older connections",
+        without: "connections that were open before the probe are missing",
+        needed: false,
+        level: Level::Flows,
+        programs: &[(BACKFILL, Hook::Iterator { target: "task_file", over: None })],
+        fields: &[Field::SocketSock],
+    },
+];
+
+/// How a piece is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it works.
+    pub state: FeatureState,
+}
+
+/// Whether a piece works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeatureState {
+    /// It does.
+    On,
+    /// The configured level leaves it out.
+    NotAsked,
+    /// This kernel lacks something for it.
+    Off {
+        /// What the kernel said.
+        reason: String,
+        /// What is missing in the rows.
+        without: &'static str,
+    },
+}
+
+impl FeatureStatus {
+    /// Whether it works.
+    pub fn is_on(&self) -> bool {
+        self.state == FeatureState::On
+    }
+
+    /// Whether it should work and doesn't.
+    pub fn is_off(&self) -> bool {
+        matches!(self.state, FeatureState::Off { .. })
+    }
+}
+
+impl std::fmt::Display for FeatureStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.state {
+            FeatureState::On => write!(f, "{}: on", self.name),
+            FeatureState::NotAsked => write!(f, "{}: left out by the level", self.name),
+            FeatureState::Off { reason, without } => write!(f, "{}: off, so {without} ({reason})", self.name),
+        }
+    }
+}

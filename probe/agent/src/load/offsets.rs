@@ -1,0 +1,60 @@
+//! Where the kernel's fields lie. A field that this kernel lacks switches off the features that read it.
+
+use std::path::Path;
+
+use weir_abi::{FIELD_NAMES, Field};
+
+use super::{LoadError, io_error};
+use crate::btf::{BtfError, Types};
+use crate::features::{FEATURES, Feature};
+
+/// Offset of a field that is not there. Programs that read it are not loaded.
+const ABSENT: u32 = u32::MAX;
+
+/// The offset of each [`Field`].
+pub(super) struct Offsets {
+    pub(super) values: [u32; Field::COUNT],
+}
+
+impl Offsets {
+    /// Of the kernel whose types are in that file.
+    ///
+    /// # Errors
+    /// [`LoadError::Types`] where it can't be read, or lacks a field that everything needs.
+    pub(super) fn of_kernel(path: &Path) -> Result<Offsets, LoadError> {
+        let shown = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(io_error(&shown))?;
+        let types_error = |source| LoadError::Types { path: shown.clone(), source };
+        let types = Types::read(&bytes).map_err(types_error)?;
+        let mut values = [ABSENT; Field::COUNT];
+        for (index, (value, path)) in values.iter_mut().zip(FIELD_NAMES).enumerate() {
+            match types.offset(path) {
+                Ok(offset) => *value = offset,
+                Err(BtfError::NoField(_)) if is_optional(index) => {}
+                Err(error) => return Err(types_error(error)),
+            }
+        }
+        Ok(Offsets { values })
+    }
+
+    /// Whether the feature's fields are there.
+    ///
+    /// # Errors
+    /// [`LoadError::Types`] with the first that is not.
+    pub(super) fn check(&self, feature: &Feature, path: &Path) -> Result<(), LoadError> {
+        let absent = feature.fields.iter().find(|field| self.values[**field as usize] == ABSENT);
+        absent.map_or(Ok(()), |field| {
+            Err(LoadError::Types {
+                path: path.display().to_string(),
+                source: BtfError::NoField(FIELD_NAMES[*field as usize].to_owned()),
+            })
+        })
+    }
+}
+
+/// Whether only features that can be switched off read the field.
+fn is_optional(index: usize) -> bool {
+    FEATURES
+        .iter()
+        .any(|feature| !feature.needed && feature.fields.iter().any(|field| *field as usize == index))
+}
