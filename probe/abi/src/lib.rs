@@ -3,7 +3,7 @@
 //!
 //! | file         | subject                                                            |
 //! |--------------|--------------------------------------------------------------------|
-//! | `records.rs` | what comes out of the kernel: connections, first bytes, UDP flows     |
+//! | `records.rs` | what comes out of the kernel: connections, first bytes, UDP, DNS      |
 //! | `fields.rs`  | the kernel fields whose offsets user space resolves before load     |
 //! | `lost.rs`    | every way to lose something, one counter each                       |
 //!
@@ -27,7 +27,8 @@ pub const ABI_VERSION: u32 = 1;
 
 /// Names of maps and globals, as the object's symbols have them.
 pub mod names {
-    /// Ring buffer: [`crate::ConnRecord`], [`crate::ChunkHead`] with bytes, [`crate::UdpRecord`].
+    /// Ring buffer: [`crate::ConnRecord`], [`crate::ChunkHead`] with bytes, [`crate::UdpRecord`],
+    /// [`crate::DatagramHead`] with bytes.
     pub const EVENTS: &str = "WEIR_EVENTS";
     /// Socket storage: what is known of each TCP socket.
     pub const CONNS: &str = "WEIR_CONNS";

@@ -22,11 +22,17 @@ pub enum Lost {
     HeaderUnreadable = 7,
     /// A living connection changed under our eyes each time we read it; the next interval catches up.
     ReadTorn = 8,
+    /// The ring had no room for a datagram: its DNS question or answer is missing.
+    RingFullDatagram = 9,
+    /// A datagram was longer than what is copied of one.
+    DatagramTooLong = 10,
+    /// A segment of a DNS stream was beyond what is copied of one.
+    DnsStreamTooLong = 11,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 12;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -70,6 +76,21 @@ impl Lost {
             Lost::ReadTorn,
             "read_torn",
             "connections reported an interval late: they changed while they were read",
+        ),
+        (
+            Lost::RingFullDatagram,
+            "ring_full_datagrams",
+            "DNS questions or answers missing: the ring buffer was full, raise ring_bytes",
+        ),
+        (
+            Lost::DatagramTooLong,
+            "datagram_too_long",
+            "DNS answers cut: longer than what the probe copies of one",
+        ),
+        (
+            Lost::DnsStreamTooLong,
+            "dns_stream_too_long",
+            "segments of DNS over TCP left out: more than the probe copies of one connection (a zone transfer?)",
         ),
     ];
 }

@@ -1,4 +1,4 @@
-//! What comes out of the kernel: connections, handshake bytes, UDP flows.
+//! What comes out of the kernel: connections, handshake bytes, UDP flows, datagrams.
 
 /// [`Conn::role`]: a listening socket; only its owner is known.
 pub const ROLE_LISTENER: u8 = 1;
@@ -26,12 +26,31 @@ pub const KIND_CHUNK: u8 = 3;
 /// First byte of every record: a UDP flow began ([`UdpRecord`]).
 pub const KIND_UDP: u8 = 4;
 
+/// First byte of every record: a datagram ([`DatagramHead`], then the bytes).
+pub const KIND_DATAGRAM: u8 = 5;
+
+/// DNS servers listen here; mDNS has a port of its own, and isn't looked at.
+pub const DNS_PORT: u16 = 53;
+/// Bytes of a DNS stream (TCP) that are copied whatever its age, per direction: a zone transfer is none of our business.
+pub const DNS_STREAM_BYTES: u64 = 256 << 10;
+/// What is added to it with every 2^30 ns of the connection's age: a forwarder keeps one connection for all it asks.
+pub const DNS_STREAM_BYTES_A_SECOND: u64 = 64 << 10;
+
 /// Most bytes of a stream that are copied for the handshake, per direction.
 pub const HELLO_LIMIT: u32 = 16_384;
 /// Most bytes in one large chunk.
 pub const CHUNK_LARGE: usize = 2_048;
+/// Most bytes in one chunk of a DNS stream.
+pub const CHUNK_HUGE: usize = 16_384;
 /// Most bytes in one small chunk.
 pub const CHUNK_SMALL: usize = 640;
+
+/// Most bytes of a small datagram: a question, and most answers.
+pub const DATAGRAM_SMALL: usize = 384;
+/// Most bytes of a usual datagram: what a link carries in one packet.
+pub const DATAGRAM_LARGE: usize = 1_536;
+/// Most bytes of any datagram that are copied: the largest that resolvers ask for (EDNS).
+pub const DATAGRAM_HUGE: usize = 4_096;
 
 /// Who holds a socket.
 #[repr(C)]
@@ -204,10 +223,12 @@ pub struct UdpFlow {
     pub received_packets: u64,
     /// The process that sent the first datagram; the socket's cgroup.
     pub owner: Owner,
+    /// Inode of the network namespace; 0: unknown.
+    pub netns: u32,
     /// Whether the first packet seen was sent by this end.
     pub began_here: u8,
     /// Named: holes are not allowed.
-    pub _pad: [u8; 7],
+    pub _pad: [u8; 3],
 }
 
 /// News of a UDP flow; its numbers are in `WEIR_UDP`.
@@ -222,6 +243,44 @@ pub struct UdpRecord {
     pub time_ns: u64,
     /// Which.
     pub key: UdpKey,
+}
+
+/// A datagram; `len` bytes of its payload follow it in the record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatagramHead {
+    /// `KIND_DATAGRAM`.
+    pub kind: u8,
+    /// Whether this end sent it.
+    pub sent: u8,
+    /// How many bytes follow.
+    pub len: u16,
+    /// How long its payload was, whether copied or not; of several that went through the kernel as one (GSO), the first
+    /// one's.
+    pub whole: u32,
+    /// When it passed.
+    pub time_ns: u64,
+    /// Its flow.
+    pub key: UdpKey,
+    /// [`UdpFlow::first_ns`]: with the key, what the flow's id is made of.
+    pub first_ns: u64,
+    /// [`UdpFlow::owner`].
+    pub owner: Owner,
+    /// [`UdpFlow::netns`].
+    pub netns: u32,
+    /// [`UdpFlow::began_here`].
+    pub began_here: u8,
+    /// Named: holes are not allowed.
+    pub _pad: [u8; 3],
+}
+
+/// A datagram as it is reserved in the ring.
+#[repr(C)]
+pub struct Datagram<const N: usize> {
+    /// Who and when.
+    pub head: DatagramHead,
+    /// The bytes; only `head.len` of them are set.
+    pub bytes: [u8; N],
 }
 
 /// [`Sweep::mode`]: connections never reported.
@@ -255,5 +314,7 @@ const _: () = {
     assert!(size_of::<UdpKey>() == 48);
     assert!(size_of::<UdpFlow>() == 96);
     assert!(size_of::<UdpRecord>() == 64);
+    assert!(size_of::<DatagramHead>() == 112 && offset_of!(DatagramHead, owner) == 72);
+    assert!(size_of::<Datagram<DATAGRAM_SMALL>>() == 496);
     assert!(size_of::<Sweep>() == 16);
 };

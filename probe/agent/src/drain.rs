@@ -1,6 +1,9 @@
 //! Bytes out of the kernel → records.
 
-use weir_abi::{ChunkHead, ConnRecord, KIND_CHUNK, KIND_CLOSED, KIND_LIVING, KIND_UDP, UdpRecord};
+use weir_abi::{
+    ChunkHead, ConnRecord, DatagramHead, KIND_CHUNK, KIND_CLOSED, KIND_DATAGRAM, KIND_LIVING, KIND_UDP,
+    UdpRecord,
+};
 
 use crate::sys;
 
@@ -13,6 +16,8 @@ pub(crate) enum Record<'a> {
     Chunk(ChunkHead, &'a [u8]),
     /// A UDP flow began.
     Udp(UdpRecord),
+    /// A datagram.
+    Datagram(DatagramHead, &'a [u8]),
 }
 
 /// Reads one record; `None` if it is none that we know.
@@ -25,6 +30,11 @@ pub(crate) fn record(bytes: &[u8]) -> Option<Record<'_>> {
             Some(Record::Chunk(head, bytes.get(start..start + usize::from(head.len))?))
         }
         KIND_UDP => Some(Record::Udp(sys::read(bytes)?)),
+        KIND_DATAGRAM => {
+            let head: DatagramHead = sys::read(bytes)?;
+            let start = size_of::<DatagramHead>();
+            Some(Record::Datagram(head, bytes.get(start..start + usize::from(head.len))?))
+        }
         _ => None,
     }
 }
@@ -51,5 +61,11 @@ mod tests {
         assert!(record(&chunk).is_none(), "five bytes said, four there");
         chunk[2..4].copy_from_slice(&4_u16.to_ne_bytes());
         assert!(matches!(record(&chunk), Some(Record::Chunk(_, [0, 0, 0, 0]))));
+        let mut datagram = vec![0; size_of::<DatagramHead>() + 4];
+        datagram[0] = KIND_DATAGRAM;
+        datagram[2..4].copy_from_slice(&5_u16.to_ne_bytes());
+        assert!(record(&datagram).is_none(), "five bytes said, four there");
+        datagram[2..4].copy_from_slice(&4_u16.to_ne_bytes());
+        assert!(matches!(record(&datagram), Some(Record::Datagram(_, [0, 0, 0, 0]))));
     }
 }

@@ -7,13 +7,14 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
-use weir_abi::{ChunkHead, ConnRecord, Sweep, UdpFlow, UdpKey, UdpRecord};
+use weir_abi::{ChunkHead, ConnRecord, DatagramHead, Sweep, UdpFlow, UdpKey, UdpRecord};
 
 /// Structs of the ABI that any bytes of their size are a value of.
 pub(crate) trait Plain: Copy {}
 impl Plain for ConnRecord {}
 impl Plain for ChunkHead {}
 impl Plain for UdpRecord {}
+impl Plain for DatagramHead {}
 
 /// Reads a struct off the beginning of `bytes`; `None` if they are too few.
 pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {

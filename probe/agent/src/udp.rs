@@ -91,10 +91,7 @@ impl UdpFlows {
             (false, false) => "ongoing",
         }));
         row.close_reason = is_over.then(|| SmolStr::new_static("idle"));
-        let local = (address(key.local_ip), key.local_port);
-        let remote = (address(key.remote_ip), key.remote_port);
-        let ends = Ends::new(local, remote, client_is_ours(key, flow));
-        let id = ids::flow_id(context.node, "udp", ends.client, ends.server, before.opened_ns);
+        let (ends, id) = ends_and_id(key, flow.first_ns, flow.began_here != 0, context.node);
         row.trace_id = Some(ids::trace_id(&id));
         row.connection_id = Some(id);
         row.protocol = Some(SmolStr::new_static("udp"));
@@ -132,11 +129,21 @@ fn packets(flow: &UdpFlow) -> u64 {
     flow.sent_packets + flow.received_packets
 }
 
+/// Who talks to whom in a flow, and its id: the same for all that is told of it, its datagrams included. The time in it
+/// is the kernel's, which no correction of the clock changes.
+pub(crate) fn ends_and_id(key: &UdpKey, first_ns: u64, began_here: bool, node: &str) -> (Ends, SmolStr) {
+    let local = (address(key.local_ip), key.local_port);
+    let remote = (address(key.remote_ip), key.remote_port);
+    let ends = Ends::new(local, remote, client_is_ours(key, began_here));
+    let id = ids::flow_id(node, "udp", ends.client, ends.server, first_ns as i64);
+    (ends, id)
+}
+
 /// The client is who sent first; except where our first look was at an answer from a service's port.
-fn client_is_ours(key: &UdpKey, flow: &UdpFlow) -> bool {
+fn client_is_ours(key: &UdpKey, began_here: bool) -> bool {
     let answers_us = key.remote_port < FIRST_UNPRIVILEGED && key.local_port >= FIRST_EPHEMERAL;
     let answered_by_us = key.local_port < FIRST_UNPRIVILEGED && key.remote_port >= FIRST_EPHEMERAL;
-    if answers_us || answered_by_us { answers_us } else { flow.began_here != 0 }
+    if answers_us || answered_by_us { answers_us } else { began_here }
 }
 
 #[cfg(test)]
@@ -146,10 +153,9 @@ mod tests {
     #[test]
     fn an_answer_seen_first_doesn_t_swap_the_ends() {
         let key = |local_port, remote_port| UdpKey { local_port, remote_port, ..UdpKey::default() };
-        let began = |here| UdpFlow { began_here: here, ..UdpFlow::default() };
-        assert!(client_is_ours(&key(45_000, 53), &began(0)), "a late answer from a DNS server");
-        assert!(!client_is_ours(&key(53, 45_000), &began(1)), "our DNS server's late answer");
-        assert!(client_is_ours(&key(9_000, 9_001), &began(1)));
-        assert!(!client_is_ours(&key(9_000, 9_001), &began(0)));
+        assert!(client_is_ours(&key(45_000, 53), false), "a late answer from a DNS server");
+        assert!(!client_is_ours(&key(53, 45_000), true), "our DNS server's late answer");
+        assert!(client_is_ours(&key(9_000, 9_001), true));
+        assert!(!client_is_ours(&key(9_000, 9_001), false));
     }
 }

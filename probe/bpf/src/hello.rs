@@ -1,4 +1,5 @@
-//! The first bytes of both directions of a TCP connection, until its TLS handshake is over or proves to be none.
+//! The first bytes of both directions of a TCP connection, until its TLS handshake is over or proves to be none; and
+//! DNS streams, of which every message counts, as far as `DNS_STREAM_BYTES` go.
 //!
 //! The gate is the socket's storage: after both directions are done a packet costs one lookup. Record headers are
 //! followed through the stream, so that copying stops behind the header of the first application-data record:
@@ -16,8 +17,8 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output};
 use weir_abi::{
-    CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, ROLE_LISTENER,
-    SIDE_CLIENT, SIDE_SERVER,
+    CHUNK_HUGE, CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, Conn, DNS_PORT, DNS_STREAM_BYTES, DNS_STREAM_BYTES_A_SECOND,
+    HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, ROLE_LISTENER, SIDE_CLIENT, SIDE_SERVER,
 };
 
 use crate::kernel;
@@ -28,6 +29,8 @@ const RECORD_CHANGE_CIPHER_SPEC: u8 = 0x14;
 const RECORD_HANDSHAKE: u8 = 0x16;
 const RECORD_APPLICATION_DATA: u8 = 0x17;
 const IPPROTO_TCP: u8 = 6;
+/// Most bytes of one packet, all its segments together (GSO).
+const MAX_PACKET: usize = 65_536;
 
 /// Where a segment's payload lies in the packet and in the stream.
 struct Segment {
@@ -50,6 +53,9 @@ pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<
     }
     let isn = if sent { state.conn.local_isn } else { state.conn.remote_isn };
     let Some(segment) = segment(skb, isn)? else { return Ok(()) };
+    if is_dns(&state.conn) {
+        return dns(skb, state, lane, side, &segment);
+    }
     if segment.offset >= HELLO_LIMIT {
         return beyond_limit(state, lane, &segment);
     }
@@ -107,7 +113,7 @@ pub fn accepted(state: &mut ConnState) -> Result<(), Lost> {
         state.heads.bytes[lane][index] = first.chunk.bytes[index];
         index += 1;
     }
-    if first.chunk.bytes[0] != RECORD_HANDSHAKE {
+    if first.chunk.bytes[0] != RECORD_HANDSHAKE && !is_dns(&state.conn) {
         state.stream[lane] = STREAM_DONE;
         return Ok(());
     }
@@ -161,6 +167,57 @@ fn ip_header(skb: *mut __sk_buff) -> Result<u32, Lost> {
     Ok(if load::<u8>(skb, 6)? == IPPROTO_TCP { 40 } else { 0 })
 }
 
+#[inline(always)]
+fn is_dns(conn: &Conn) -> bool {
+    conn.local_port == DNS_PORT || conn.remote_port == DNS_PORT
+}
+
+/// A segment of a DNS stream: copied, each byte once, unless the connection has had its share.
+#[inline(always)]
+fn dns(
+    skb: *mut __sk_buff,
+    state: &mut ConnState,
+    lane: usize,
+    side: u8,
+    segment: &Segment,
+) -> Result<(), Lost> {
+    if state.stream[lane] == STREAM_NEW && segment.offset == 0 {
+        begin(skb, state, lane, segment);
+        state.stream[lane] = STREAM_COPYING;
+    }
+    let end = segment_end(segment);
+    // Positions wrap at 4 GiB, as sequence numbers do.
+    if end.wrapping_sub(state.copied[lane]) as i32 <= 0 {
+        return Ok(());
+    }
+    if segment.offset.wrapping_sub(state.copied[lane]) as i32 <= 0 {
+        state.copied[lane] = end;
+    }
+    let age_s = kernel::now().wrapping_sub(state.conn.opened_ns) >> 30;
+    if u64::from(end) > DNS_STREAM_BYTES + age_s * DNS_STREAM_BYTES_A_SECOND {
+        state.copied[lane] = end;
+        return Err(Lost::DnsStreamTooLong);
+    }
+    let mut offset = segment.offset;
+    // Few and large ones: what the verifier would have to look at for many small ones is beyond its patience.
+    for _ in 0..MAX_PACKET / CHUNK_HUGE + 1 {
+        let rest = end.wrapping_sub(offset);
+        if rest == 0 || rest > MAX_PACKET as u32 {
+            break;
+        }
+        if rest <= CHUNK_SMALL as u32 {
+            return send::<CHUNK_SMALL>(skb, state, side, segment, offset, rest);
+        }
+        if rest <= CHUNK_LARGE as u32 {
+            return send::<CHUNK_LARGE>(skb, state, side, segment, offset, rest);
+        }
+        let part = if rest < CHUNK_HUGE as u32 { rest } else { CHUNK_HUGE as u32 };
+        send::<CHUNK_HUGE>(skb, state, side, segment, offset, part)?;
+        offset = offset.wrapping_add(part);
+    }
+    Ok(())
+}
+
 /// The first payload of a direction: its time, its first bytes, and whether it can be TLS.
 #[inline(always)]
 fn begin(skb: *mut __sk_buff, state: &mut ConnState, lane: usize, segment: &Segment) {
@@ -209,27 +266,18 @@ fn copy(
     if !is_ahead {
         state.copied[lane] = end;
     }
-    let mut head = ChunkHead {
-        kind: KIND_CHUNK,
-        side,
-        len: 0,
-        offset: segment.offset,
-        time_ns: kernel::now(),
-        conn: state.conn,
-    };
-    let mut at = segment.at;
+    let mut offset = segment.offset;
     for _ in 0..HELLO_LIMIT as usize / CHUNK_LARGE + 1 {
-        let rest = end.wrapping_sub(head.offset);
+        let rest = end.wrapping_sub(offset);
         if rest == 0 || rest > HELLO_LIMIT {
             break;
         }
         if rest <= CHUNK_SMALL as u32 {
-            return send::<CHUNK_SMALL>(skb, &mut head, at, rest);
+            return send::<CHUNK_SMALL>(skb, state, side, segment, offset, rest);
         }
         let part = if rest < CHUNK_LARGE as u32 { rest } else { CHUNK_LARGE as u32 };
-        send::<CHUNK_LARGE>(skb, &mut head, at, part)?;
-        head.offset += part;
-        at += part;
+        send::<CHUNK_LARGE>(skb, state, side, segment, offset, part)?;
+        offset += part;
     }
     Ok(())
 }
@@ -278,7 +326,14 @@ fn limited_end(segment: &Segment) -> u32 {
 }
 
 #[inline(always)]
-fn send<const N: usize>(skb: *mut __sk_buff, head: &mut ChunkHead, at: u32, len: u32) -> Result<(), Lost> {
+fn send<const N: usize>(
+    skb: *mut __sk_buff,
+    state: &ConnState,
+    side: u8,
+    segment: &Segment,
+    offset: u32,
+    len: u32,
+) -> Result<(), Lost> {
     // Read back, so that the compiler can't know the bounds and leave out the check that the verifier wants to see.
     let len = unsafe { core::ptr::read_volatile(&raw const len) };
     if len == 0 || len > N as u32 {
@@ -288,9 +343,16 @@ fn send<const N: usize>(skb: *mut __sk_buff, head: &mut ChunkHead, at: u32, len:
         return Err(Lost::RingFullChunk);
     };
     let chunk = entry.as_mut_ptr();
-    head.len = len as u16;
+    let at = segment.at + offset.wrapping_sub(segment.offset);
+    // Field by field: all of it at once would take the stack's room.
     let loaded = unsafe {
-        (&raw mut (*chunk).head).write(*head);
+        let head: *mut ChunkHead = &raw mut (*chunk).head;
+        (*head).kind = KIND_CHUNK;
+        (*head).side = side;
+        (*head).len = len as u16;
+        (*head).offset = offset;
+        (*head).time_ns = kernel::now();
+        (*head).conn = state.conn;
         bpf_skb_load_bytes(skb.cast(), at, (&raw mut (*chunk).bytes).cast(), len)
     };
     if loaded != 0 {

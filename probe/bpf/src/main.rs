@@ -6,18 +6,21 @@
 //! | `sweep.rs`     | iterators: living connections' counters; sockets older than the probe   |
 //! | `hello.rs`     | the first bytes of both directions, until the handshake is over         |
 //! | `udp.rs`       | UDP flows, counted where packets meet their socket                      |
+//! | `datagram.rs`  | whole datagrams, for protocols that want them                           |
 //! | `kernel.rs`    | reading the kernel's structs at offsets that user space resolved        |
 //! | `maps.rs`      | all maps, with bound and what happens when full                         |
 //! | `lost.rs`      | counting what was lost                                                  |
 //!
 //! Invariants: a packet always goes on; nothing wakes user space (it polls); payload is copied only by
-//! `hello.rs`, only of what begins as TLS, and only up to the first encrypted record. Where segments overtook each
-//! other neither can be known: those are copied up to `HELLO_LIMIT`, and the agent drops what is no handshake.
+//! `hello.rs`, only of what begins as TLS, and only up to the first encrypted record (where segments overtook each
+//! other neither can be known: those are copied up to `HELLO_LIMIT`, and the agent drops what is no handshake), and of
+//! DNS, by port, there and by `datagram.rs`.
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
 #![feature(core_intrinsics)]
 
+mod datagram;
 mod hello;
 mod kernel;
 mod lifecycle;

@@ -1,4 +1,5 @@
-//! UDP flows: one entry for each socket and other end, counted where packets meet their socket.
+//! UDP flows: one entry for each socket and other end, counted where packets meet their socket. DNS's datagrams are
+//! handed on to `datagram.rs`.
 
 use core::ffi::c_void;
 
@@ -6,8 +7,9 @@ use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{
     bpf_get_current_task, bpf_get_socket_cookie, bpf_skb_cgroup_id, generated::bpf_probe_read_kernel,
 };
-use weir_abi::{Field, KIND_UDP, Lost, Owner, UdpFlow, UdpKey, UdpRecord};
+use weir_abi::{DNS_PORT, Field, KIND_UDP, Lost, Owner, UdpFlow, UdpKey, UdpRecord};
 
+use crate::datagram;
 use crate::hello::load;
 use crate::kernel;
 use crate::lost::add;
@@ -57,6 +59,9 @@ pub fn packet(skb: *mut __sk_buff, sent: bool) -> Result<(), Lost> {
     if sent && unsafe { (*flow).owner.pid } == 0 {
         unsafe { (*flow).owner = sender(skb) };
     }
+    if key.local_port == DNS_PORT || key.remote_port == DNS_PORT {
+        return datagram::copy(skb, &key, flow, sent, headers);
+    }
     Ok(())
 }
 
@@ -84,6 +89,7 @@ fn begin(skb: *mut __sk_buff, key: &UdpKey, sent: bool) -> Result<*mut UdpFlow, 
     let now = kernel::now();
     let mut flow = UdpFlow { first_ns: now, last_ns: now, began_here: u8::from(sent), ..UdpFlow::default() };
     flow.owner.cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
+    flow.netns = netns(skb);
     // Refused because another CPU was faster: then the lookup below finds that one's.
     let _ = UDP.insert(key, &flow, u64::from(BPF_NOEXIST));
     let Some(entry) = UDP.get_ptr_mut(key) else { return Err(Lost::UdpMapFull) };
@@ -106,6 +112,20 @@ fn sender(skb: *mut __sk_buff) -> Owner {
     let leader: u64 = probe(task, Field::Leader);
     owner.comm = probe(leader as *const c_void, Field::Comm);
     owner
+}
+
+/// The network namespace. The packet's socket is typed, but of a type that shows none of this: its address is read
+/// back as a number.
+#[inline(always)]
+fn netns(skb: *mut __sk_buff) -> u32 {
+    let sk = kernel::socket_of(skb);
+    let mut socket = 0_u64;
+    let read = unsafe { bpf_probe_read_kernel((&raw mut socket).cast(), 8, (&raw const sk).cast()) };
+    if read != 0 {
+        return 0;
+    }
+    let net: u64 = probe(socket as *const c_void, Field::Net);
+    probe(net as *const c_void, Field::NetInode)
 }
 
 #[inline(always)]
