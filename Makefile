@@ -93,8 +93,10 @@ deny: ## Licences, sources and advisories of what we depend on
 	@deploy/deny.sh
 
 .PHONY: bpf
-bpf: ## Rebuild the BPF object and fail where its bytes differ from the committed one
+bpf: ## Rebuild the BPF object, fail where its bytes differ from the committed one, and print the verifier's work
 	@probe/bpf/build.sh --check
+	@cargo build --locked --quiet --workspace --bin weir-probe
+	@probe/bpf/complexity.sh target/debug/weir-probe
 
 .PHONY: docs
 docs: ## Regenerate docs/tables.md from the schema

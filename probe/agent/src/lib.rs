@@ -7,6 +7,7 @@
 //! | `btf.rs`        | where a field of a kernel struct lies                                      |
 //! | `features.rs`   | what the probe can see, piece by piece, each off alone where the kernel lacks something |
 //! | `load.rs`       | loading and attaching the kernel programs; their maps                      |
+//! | `programs.rs`   | what the kernel knows of the programs: the verifier's work, running time   |
 //! | `watch.rs`      | the one working thread: poll, sweep, cut intervals                         |
 //! | `drain.rs`      | bytes out of the kernel → records                                          |
 //! | `flows.rs`      | records of TCP connections → rows                                          |
@@ -32,6 +33,7 @@ mod health;
 mod identity;
 mod load;
 mod preflight;
+mod programs;
 mod reassemble;
 mod ship;
 mod sys;
@@ -48,6 +50,7 @@ pub use config::{Config, Level};
 pub use features::{FeatureState, FeatureStatus};
 pub use load::LoadError;
 pub use preflight::{Check, Missing, Preflight, preflight};
+pub use programs::{ProgramFacts, programs_of};
 
 /// Sets of rows on their way to the shipper.
 const SETS_UNDER_WAY: usize = 16;
@@ -157,4 +160,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ProbeErr
 pub fn try_features(config: &Config) -> Result<Vec<FeatureStatus>, ProbeError> {
     let cgroups = preflight::CgroupRoot::open().map_err(ProbeError::Missing)?;
     Ok(load::Kernel::load(&load::Wanted::of(config), &cgroups)?.features)
+}
+
+/// Loads and attaches every feature for a moment and says what the kernel made of it: which work, and the programs.
+///
+/// # Errors
+/// As [`try_features`].
+pub fn try_programs(config: &Config) -> Result<(Vec<FeatureStatus>, Vec<ProgramFacts>), ProbeError> {
+    let cgroups = preflight::CgroupRoot::open().map_err(ProbeError::Missing)?;
+    let kernel = load::Kernel::load(&load::Wanted::of(config), &cgroups)?;
+    let programs = programs_of(std::process::id())
+        .map_err(|source| LoadError::Io { what: "look at the loaded programs".to_owned(), source })?;
+    Ok((kernel.features, programs))
 }

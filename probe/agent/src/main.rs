@@ -15,6 +15,9 @@ struct Cli {
     /// Say what this machine lets the probe see, and end.
     #[arg(long)]
     check: bool,
+    /// Load the kernel programs for a moment, say how much the verifier had to look at for each, and end.
+    #[arg(long)]
+    verify: bool,
     /// A level, or directives such as `info,weir_probe=debug`.
     #[arg(long, env = "WEIR_LOG", default_value = "info")]
     log: String,
@@ -42,6 +45,9 @@ fn work(cli: Cli) -> anyhow::Result<()> {
     if cli.check {
         return check(&cli.probe);
     }
+    if cli.verify {
+        return verify(&cli.probe);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async { Ok(weir_probe::run(cli.probe, weir_kit::stop::on_signal()?).await?) })
 }
@@ -59,5 +65,31 @@ fn check(config: &weir_probe::Config) -> anyhow::Result<()> {
     match features.iter().filter(|feature| feature.is_off()).count() {
         0 => Ok(exit::stdout(writeln!(out, "all that was asked for works"))?),
         off => anyhow::bail!("{off} of {} features are off", features.len()),
+    }
+}
+
+/// One line a program; fails where one was refused.
+fn verify(config: &weir_probe::Config) -> anyhow::Result<()> {
+    if let Some(missing) = weir_probe::preflight(&config.kernel_types).missing() {
+        return Err(missing.into());
+    }
+    let (features, programs) = weir_probe::try_programs(config)?;
+    let mut out = std::io::stdout().lock();
+    exit::stdout(writeln!(
+        out,
+        "{:<16} {:>9} {:>12} {:>12}",
+        "program", "verified", "instructions", "jited bytes"
+    ))?;
+    for program in &programs {
+        let instructions = program.translated_bytes / 8;
+        exit::stdout(writeln!(
+            out,
+            "{:<16} {:>9} {:>12} {:>12}",
+            program.name, program.verified_instructions, instructions, program.jitted_bytes
+        ))?;
+    }
+    match features.iter().find(|feature| feature.is_off()) {
+        None => Ok(()),
+        Some(feature) => anyhow::bail!("{feature}"),
     }
 }

@@ -12,3 +12,4 @@ mod older;
 mod tcp;
 mod tls;
 mod udp;
+mod verify;
