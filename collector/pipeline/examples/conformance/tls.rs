@@ -1,28 +1,22 @@
-//! Scores TLS over TCP against captures whose content independent tools agree on.
-//!
-//! `cargo run -p weir-collector --example conformance -- [FOLDER]` reads `FOLDER/manifest.json` (default
-//! `../shared/pcaps`), imports every capture that has known answers, and prints right / known per field and each
-//! miss with its cause. Exit 1 below 99 % of any field; an absent folder is no failure, since the captures are not
-//! part of this repository.
+//! TLS over TCP.
 //!
 //! Not counted as known: what another tool disputes (`disputed` in the manifest), and a version where the tool that
 //! names it saw no ServerHello, since it then tells a field of the ClientHello and nothing was negotiated. nDPI's JA4
 //! departs from `FoxIO`'s specification in three characters, against its own other fields: no SNI is `d` with it and
 //! `i` in the specification, the last character of the ALPN is its second one, and the hash of an empty list is not
 //! zeros. Those are put right by nDPI's own fields before all of the fingerprint is compared, and counted.
-#![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::{fs, io};
+use std::path::Path;
 
 use serde_json::Value;
 use weir_collector::receive::pcap;
 use weir_dissect::tls::names;
-use weir_model::{FlowRow, SmolStr, TlsHandshakeRow};
+use weir_model::{FlowRow, TlsHandshakeRow};
+
+use super::{Score, list, same_ends};
 
 const FIELDS: [&str; 7] = ["sni", "version", "cipher", "alpn", "ja3", "ja3s", "ja4"];
 const WANTED: f64 = 0.99;
@@ -45,35 +39,8 @@ const CONTRADICTED: [(&str, u64, &str, &str); 4] = [
     ),
 ];
 
-#[derive(Default)]
-struct Score {
-    right: usize,
-    known: usize,
-}
-
-fn main() -> ExitCode {
-    let folder = std::env::args().nth(1).map_or_else(|| PathBuf::from("../shared/pcaps"), PathBuf::from);
-    let manifest = match fs::read_to_string(folder.join("manifest.json")) {
-        Ok(text) => text,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            println!("conformance: no captures in {}, nothing to score", folder.display());
-            return ExitCode::SUCCESS;
-        }
-        Err(err) => {
-            println!("conformance: read {}/manifest.json: {err}", folder.display());
-            return ExitCode::FAILURE;
-        }
-    };
-    match serde_json::from_str::<Value>(&manifest) {
-        Ok(manifest) => score(&folder, &manifest),
-        Err(err) => {
-            println!("conformance: {}/manifest.json: {err}", folder.display());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn score(folder: &Path, manifest: &Value) -> ExitCode {
+/// Prints the scores; whether they are good enough.
+pub(super) fn score(folder: &Path, manifest: &Value) -> bool {
     let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
     let mut misses = Vec::new();
     let (mut captures, mut corrected) = (0, 0);
@@ -132,7 +99,7 @@ fn score(folder: &Path, manifest: &Value) -> ExitCode {
         good &= ratio >= WANTED;
         println!("{field:8} {right:>6} {known:>6} {:>7.2}%", ratio * 100.0);
     }
-    println!("\n{corrected} of nDPI's JA4 put right by its own fields (see the head of this program)");
+    println!("\n{corrected} of nDPI's JA4 put right by its own fields (see the head of tls.rs)");
     println!("{} answers not counted, because the bytes contradict them", contradicted.len());
     for answer in contradicted {
         println!("  {answer}");
@@ -141,7 +108,7 @@ fn score(folder: &Path, manifest: &Value) -> ExitCode {
     for miss in misses {
         println!("  {miss}");
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    good
 }
 
 /// The handshakes of a capture, and its UDP flows.
@@ -190,27 +157,6 @@ fn best<'a>(rows: &'a [TlsHandshakeRow], flow: &Value) -> Option<&'a TlsHandshak
             same_ends(flow, row.client_ip.as_ref(), row.client_port, row.server_ip.as_ref(), row.server_port)
         })
         .max_by_key(|row| agreement(row))
-}
-
-/// Whether a row is about the flow's two ends, whichever of them is the client.
-fn same_ends(
-    flow: &Value,
-    client_ip: Option<&SmolStr>,
-    client_port: Option<u16>,
-    server_ip: Option<&SmolStr>,
-    server_port: Option<u16>,
-) -> bool {
-    let end = |address: &str, port: &str| {
-        let ip =
-            flow[address].as_str().and_then(|text| text.parse::<IpAddr>().ok()).map(|ip| ip.to_canonical());
-        Some((ip?, flow[port].as_u64()?))
-    };
-    // Written as each tool pleases: compared as addresses.
-    let ours =
-        |ip: Option<&SmolStr>, port: Option<u16>| Some((ip?.parse::<IpAddr>().ok()?, u64::from(port?)));
-    let (src, dst) = (end("src", "sport"), end("dst", "dport"));
-    let (client, server) = (ours(client_ip, client_port), ours(server_ip, server_port));
-    src.is_some() && dst.is_some() && ((src, dst) == (client, server) || (src, dst) == (server, client))
 }
 
 fn expected(flow: &Value, field: &str) -> String {
@@ -282,8 +228,4 @@ fn miss(
         end("src", "sport"),
         end("dst", "dport")
     )
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    value[name].as_array().into_iter().flatten()
 }
