@@ -1,6 +1,6 @@
 //! The client: rows go into a bounded queue and stay there until the collector says that they are durable.
 //!
-//! One stream a table. Sequences count a table's batches from 1 without holes; after a broken connection everything
+//! One stream a table (and run of the sender). Sequences count a table's batches from 1 without holes; after a broken connection everything
 //! unacknowledged is sent again, in order, and the collector stores once what it gets twice. What the collector
 //! refuses is counted as lost and does not hold up the rest. Dropping a [`Shipper`] stops it at once:
 //! [`Shipper::flush`] first.
@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::{Channel, Endpoint};
-use weir_model::Row;
+use weir_model::{Row, Table};
 
 use crate::encode::{Encoded, MAX_BATCH_ROWS};
 use lane::Lane;
@@ -99,7 +99,6 @@ struct Shared {
 }
 
 /// Sends rows until they are durable.
-#[derive(Debug)]
 pub struct Shipper {
     shared: Arc<Shared>,
     lanes: Mutex<Vec<Arc<Lane>>>,
@@ -159,6 +158,26 @@ impl Shipper {
         Ok(())
     }
 
+    /// Queues a batch that has its metadata already, as a sender does that keeps batches on disk; waits while the queue
+    /// is full. Sequences of a table and boot id must rise. `settled` is called once it is durable or refused.
+    ///
+    /// # Errors
+    /// [`ShipError::Endpoint`]: it is not queued.
+    pub async fn send_stamped(
+        &self,
+        table: &'static Table,
+        boot_id: &str,
+        sequence: u64,
+        batch: Encoded,
+        settled: impl FnOnce() + Send + 'static,
+    ) -> Result<(), ShipError> {
+        let lane = self.lane_of(table, boot_id)?;
+        if let Ok(permit) = self.shared.room.clone().acquire_many_owned(self.share(&batch)).await {
+            lane.push_stamped(sequence, batch, permit, Box::new(settled));
+        }
+        Ok(())
+    }
+
     /// Waits until everything that was queued before is acknowledged (or refused).
     ///
     /// # Errors
@@ -180,9 +199,12 @@ impl Shipper {
     }
 
     fn lane<R: Row>(&self) -> Result<Arc<Lane>, ShipError> {
-        let table = R::table();
+        self.lane_of(R::table(), &self.shared.config.boot_id)
+    }
+
+    fn lane_of(&self, table: &'static Table, boot_id: &str) -> Result<Arc<Lane>, ShipError> {
         let mut lanes = self.lanes.lock();
-        if let Some(lane) = lanes.iter().find(|lane| lane.is_for(table)) {
+        if let Some(lane) = lanes.iter().find(|lane| lane.is_for(table, boot_id)) {
             return Ok(lane.clone());
         }
         let channel = self
@@ -190,7 +212,7 @@ impl Shipper {
             .channel
             .clone()
             .ok_or_else(|| ShipError::Endpoint { endpoint: self.shared.config.endpoint.clone() })?;
-        let lane = Lane::start(table, self.shared.clone(), channel);
+        let lane = Lane::start(table, boot_id, self.shared.clone(), channel);
         lanes.push(lane.clone());
         Ok(lane)
     }

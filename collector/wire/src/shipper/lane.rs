@@ -23,17 +23,22 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A batch that is not acknowledged yet.
-#[derive(Debug)]
 struct Pending {
     sequence: u64,
     batch: Encoded,
     /// Its room in the queue, given back with it.
     _room: OwnedSemaphorePermit,
+    /// Whom to tell when it is settled.
+    settled: Option<Settled>,
 }
 
-#[derive(Debug)]
+/// Called once a batch is durable, or refused: then resending it is of no use either.
+pub(super) type Settled = Box<dyn FnOnce() + Send>;
+
+/// The batches of one table by one run of a sender.
 pub(super) struct Lane {
     table: &'static Table,
+    boot_id: String,
     shared: Arc<Shared>,
     pending: Mutex<Queue>,
     /// Something new is in the queue.
@@ -43,16 +48,22 @@ pub(super) struct Lane {
     task: Mutex<Option<AbortHandle>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     last_sequence: u64,
     batches: VecDeque<Pending>,
 }
 
 impl Lane {
-    pub(super) fn start(table: &'static Table, shared: Arc<Shared>, channel: Channel) -> Arc<Lane> {
+    pub(super) fn start(
+        table: &'static Table,
+        boot_id: &str,
+        shared: Arc<Shared>,
+        channel: Channel,
+    ) -> Arc<Lane> {
         let lane = Arc::new(Lane {
             table,
+            boot_id: boot_id.to_owned(),
             shared,
             pending: Mutex::default(),
             queued: Notify::new(),
@@ -64,8 +75,8 @@ impl Lane {
         lane
     }
 
-    pub(super) fn is_for(&self, table: &'static Table) -> bool {
-        self.table.name == table.name
+    pub(super) fn is_for(&self, table: &Table, boot_id: &str) -> bool {
+        self.table.name == table.name && self.boot_id == boot_id
     }
 
     pub(super) fn stop(&self) {
@@ -76,11 +87,7 @@ impl Lane {
 
     /// Gives the batch its sequence and queues it.
     pub(super) fn push(&self, mut batch: Encoded, room: OwnedSemaphorePermit) {
-        {
-            let mut stats = self.shared.stats.lock();
-            stats.queued_batches += 1;
-            stats.queued_rows += batch.rows as u64;
-        }
+        self.count_queued(&batch);
         let mut queue = self.pending.lock();
         queue.last_sequence += 1;
         let sequence = queue.last_sequence;
@@ -88,12 +95,34 @@ impl Lane {
             schema_version: SCHEMA_VERSION,
             table: self.table.name.to_owned(),
             node: self.shared.config.node.clone(),
-            boot_id: self.shared.config.boot_id.clone(),
+            boot_id: self.boot_id.clone(),
             sequence,
         });
-        queue.batches.push_back(Pending { sequence, batch, _room: room });
+        queue.batches.push_back(Pending { sequence, batch, _room: room, settled: None });
         drop(queue);
         self.queued.notify_one();
+    }
+
+    /// Queues a batch that has its metadata. Its sequence follows the one pushed before, or is the first.
+    pub(super) fn push_stamped(
+        &self,
+        sequence: u64,
+        batch: Encoded,
+        room: OwnedSemaphorePermit,
+        settled: Settled,
+    ) {
+        self.count_queued(&batch);
+        let mut queue = self.pending.lock();
+        queue.last_sequence = sequence;
+        queue.batches.push_back(Pending { sequence, batch, _room: room, settled: Some(settled) });
+        drop(queue);
+        self.queued.notify_one();
+    }
+
+    fn count_queued(&self, batch: &Encoded) {
+        let mut stats = self.shared.stats.lock();
+        stats.queued_batches += 1;
+        stats.queued_rows += batch.rows as u64;
     }
 
     /// Waits until everything queued so far is settled.
@@ -181,11 +210,10 @@ impl Lane {
         })
     }
 
-    /// The first batch in the queue whose sequence is above `sent`.
+    /// The first batch in the queue whose sequence is above `sent`. Sequences rise, but may skip what a spool dropped.
     fn after(&self, sent: u64) -> Option<(u64, Vec<FlightData>)> {
         let queue = self.pending.lock();
-        let first = queue.batches.front()?.sequence;
-        let next = queue.batches.get((sent + 1).saturating_sub(first) as usize)?;
+        let next = queue.batches.get(queue.batches.partition_point(|batch| batch.sequence <= sent))?;
         let mut stats = self.shared.stats.lock();
         stats.sent_batches += 1;
         stats.sent_rows += next.batch.rows as u64;
@@ -213,6 +241,9 @@ impl Lane {
             stats.acked_rows += rows;
         }
         drop(stats);
+        if let Some(tell) = done.settled {
+            tell();
+        }
         self.settled.send_replace(ack.sequence);
         Ok(())
     }
