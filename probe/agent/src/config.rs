@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::load::KERNEL_TYPES;
 
+/// Where kernel programs are kept.
+pub(crate) const PIN_DIR: &str = "/sys/fs/bpf/weir";
+
 /// How much is recorded; each level has what the ones before it have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Level {
@@ -40,9 +43,22 @@ pub struct Config {
     /// UDP flows that the kernel counts at once; from half of them on, idle ones end with the interval.
     #[arg(long, env = "WEIR_PROBE_UDP_FLOWS", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     pub udp_flows: u32,
-    /// Bytes of encoded rows that wait for the collector's acknowledgement.
-    #[arg(long, env = "WEIR_PROBE_QUEUE_BYTES", default_value_t = 64 << 20)]
+    /// Bytes of encoded rows that are on their way to the collector at once.
+    #[arg(long, env = "WEIR_PROBE_QUEUE_BYTES", default_value_t = 8 << 20)]
     pub queue_bytes: usize,
+    /// Where rows wait until the collector has them, and what a restarted probe goes on from.
+    #[arg(long, env = "WEIR_PROBE_STATE_DIR", default_value = "/var/lib/weir-probe")]
+    pub state_dir: Option<PathBuf>,
+    /// Bytes of rows that wait there while the collector is away; beyond them the oldest are given up, and counted.
+    #[arg(long, env = "WEIR_PROBE_SPOOL_BYTES", default_value_t = 256 << 20, value_parser = clap::value_parser!(u64).range((1 << 20)..))]
+    pub spool_bytes: u64,
+    /// A directory on a BPF file system: kernel programs kept there go on while a probe that crashed is started again.
+    #[arg(long, env = "WEIR_PROBE_PIN_DIR", default_value = PIN_DIR)]
+    pub pin_dir: PathBuf,
+    /// Keep the kernel programs at work when the probe is stopped, so that its next start has missed nothing;
+    /// `weir-probe --detach` takes them off.
+    #[arg(long, env = "WEIR_PROBE_KEEP_ATTACHED")]
+    pub keep_attached: bool,
     /// Kernel types (BTF), where this kernel has them elsewhere.
     #[arg(long, env = "WEIR_PROBE_KERNEL_TYPES", default_value = KERNEL_TYPES)]
     pub kernel_types: PathBuf,
@@ -61,7 +77,11 @@ impl Default for Config {
             ring_bytes: 8 << 20,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
-            queue_bytes: 64 << 20,
+            queue_bytes: 8 << 20,
+            state_dir: None,
+            spool_bytes: 256 << 20,
+            pin_dir: PIN_DIR.into(),
+            keep_attached: false,
             kernel_types: KERNEL_TYPES.into(),
             object: None,
         }

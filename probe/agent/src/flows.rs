@@ -12,6 +12,7 @@ use weir_model::{FlowRow, ids};
 
 use crate::ends::{Ends, tcp_id};
 use crate::handshakes::{Context, Facts};
+use crate::journal::{ConnState, Entry};
 
 /// TCP states that a connection may be closed from (`include/net/tcp_states.h`).
 const ESTABLISHED: u8 = 1;
@@ -19,22 +20,18 @@ const FIN_WAIT1: u8 = 4;
 const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
 
-struct Reported {
-    totals: Totals,
-    opened_ns: i64,
-    end_ns: i64,
-}
-
 /// What was reported of the living.
 pub(crate) struct Flows {
     interval_ns: i64,
-    reported: HashMap<u64, Reported>,
+    reported: HashMap<u64, ConnState>,
+    /// Connections whose state is not what the journal has.
+    changed: Vec<u64>,
 }
 
 impl Flows {
     /// Flows are cut on multiples of `interval_ns`.
     pub(crate) fn new(interval_ns: i64) -> Flows {
-        Flows { interval_ns, reported: HashMap::new() }
+        Flows { interval_ns, reported: HashMap::new(), changed: Vec::new() }
     }
 
     /// How many connections are remembered.
@@ -42,9 +39,50 @@ impl Flows {
         self.reported.len()
     }
 
-    /// Forgets connections that are no longer there (their end was lost).
-    pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool) {
-        self.reported.retain(|cookie, _| is_alive(*cookie));
+    /// Takes over what an earlier run of the probe reported.
+    pub(crate) fn restore(&mut self, conns: HashMap<u64, ConnState>) {
+        self.reported = conns;
+    }
+
+    /// Writes down what changed since the last time.
+    pub(crate) fn write_changes(&mut self, entry: &mut Entry) {
+        for cookie in self.changed.drain(..) {
+            entry.conn(cookie, self.reported.get(&cookie));
+        }
+    }
+
+    /// Writes down everything.
+    pub(crate) fn write_all(&self, entry: &mut Entry) {
+        for (cookie, state) in &self.reported {
+            entry.conn(*cookie, Some(state));
+        }
+    }
+
+    /// Forgets connections that are no longer there; returns how many (their end was lost).
+    pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool) -> u64 {
+        let before = self.changed.len();
+        self.changed
+            .extend(self.reported.extract_if(|cookie, _| !is_alive(*cookie)).map(|(cookie, _)| cookie));
+        (self.changed.len() - before) as u64
+    }
+
+    /// New programs can only guess at a connection that was there before them; an earlier run of the probe knew more.
+    pub(crate) fn complete(&self, record: &mut ConnRecord) {
+        if record.conn.flags & FLAG_BACKFILLED == 0 {
+            return;
+        }
+        let Some(known) = self.reported.get(&record.conn.cookie) else { return };
+        let conn = &mut record.conn;
+        // The client's SYN is in its sequence space: who guessed wrong counted it, or left it out.
+        match (conn.role, known.role) {
+            (ROLE_SERVER, ROLE_CLIENT) => {
+                record.totals.sent_bytes = record.totals.sent_bytes.saturating_sub(1);
+            }
+            (ROLE_CLIENT, ROLE_SERVER) => record.totals.sent_bytes += 1,
+            _ => {}
+        }
+        (conn.role, conn.flags) = (known.role, known.flags);
+        (conn.local_isn, conn.remote_isn) = (known.local_isn, known.remote_isn);
     }
 
     /// The row of a connection that ended, or that lives and moved. `cut_ns`: the end of the interval that is being
@@ -63,11 +101,19 @@ impl Flows {
         let end_ns = cut_ns.unwrap_or_else(|| context.clock.utc(record.time_ns));
         let before = self.reported.remove(&conn.cookie);
         let first = before.is_none();
-        let before = before.unwrap_or_else(|| Reported {
+        if !first || !is_closed {
+            self.changed.push(conn.cookie);
+        }
+        let before = before.unwrap_or_else(|| ConnState {
             // What an older connection did before us is not ours to count.
             totals: if is_older { totals } else { Totals::default() },
             opened_ns: context.clock.utc(opened(conn)),
             end_ns: 0,
+            role: conn.role,
+            flags: conn.flags,
+            local_isn: conn.local_isn,
+            remote_isn: conn.remote_isn,
+            facts: None,
         });
         let news = difference(&totals, &before.totals);
         let start_ns = if first {
@@ -76,8 +122,12 @@ impl Flows {
             before.end_ns.max(interval_start(end_ns - 1, self.interval_ns))
         };
         if !is_closed {
-            let kept =
-                Reported { totals: highest(&totals, &before.totals), opened_ns: before.opened_ns, end_ns };
+            let kept = ConnState {
+                totals: highest(&totals, &before.totals),
+                end_ns,
+                facts: facts.cloned(),
+                ..before
+            };
             self.reported.insert(conn.cookie, kept);
             if !first && is_still(&news) {
                 return None;

@@ -49,9 +49,21 @@ pub(crate) struct Handshakes {
     talks: HashMap<u64, Talk>,
     /// Handshakes whose bytes had a hole when their connection ended, or that came when there were too many.
     pub(crate) given_up: u64,
+    /// How many have bytes and no row yet.
+    under_way: u64,
 }
 
 impl Handshakes {
+    /// Takes over what an earlier run of the probe knew of a connection.
+    pub(crate) fn restore(&mut self, cookie: u64, facts: Facts) {
+        self.talks.insert(cookie, Talk { live: None, facts: Some(facts) });
+    }
+
+    /// How many have bytes and no row yet.
+    pub(crate) fn under_way(&self) -> u64 {
+        self.under_way
+    }
+
     /// Takes bytes; a row when the handshake is over.
     pub(crate) fn bytes(
         &mut self,
@@ -63,13 +75,14 @@ impl Handshakes {
             self.given_up += 1;
             return None;
         }
-        let talk = self.talks.entry(head.conn.cookie).or_insert_with(|| Talk {
-            live: Some(Box::new(Live {
+        let talk = self.talks.entry(head.conn.cookie).or_insert_with(|| {
+            self.under_way += 1;
+            let live = Live {
                 conn: head.conn,
                 conversation: Conversation::new(),
                 streams: <[Stream; 2]>::default(),
-            })),
-            facts: None,
+            };
+            Talk { live: Some(Box::new(live)), facts: None }
         });
         let live = talk.live.as_mut()?;
         let side = if head.side == SIDE_CLIENT { Side::Client } else { Side::Server };
@@ -85,10 +98,14 @@ impl Handshakes {
                 None
             }
             Progress::NotTls => {
+                self.under_way -= 1;
                 talk.live = None;
                 None
             }
-            Progress::Done => talk.finish(context),
+            Progress::Done => {
+                self.under_way -= 1;
+                talk.finish(context)
+            }
         }
     }
 
@@ -106,6 +123,7 @@ impl Handshakes {
     ) -> Option<TlsHandshakeRow> {
         let mut talk = self.talks.remove(&cookie)?;
         let live = talk.live.as_mut()?;
+        self.under_way -= 1;
         // Bytes after a hole in what never was TLS are none of a handshake.
         let is_tls = live.conversation.handshake().is_some();
         if is_tls && live.streams.iter().any(Stream::has_gap) {
@@ -118,6 +136,7 @@ impl Handshakes {
     /// Forgets connections that are no longer there (their end was lost).
     pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool) {
         self.talks.retain(|cookie, _| is_alive(*cookie));
+        self.under_way = self.talks.values().filter(|talk| talk.live.is_some()).count() as u64;
     }
 }
 

@@ -9,27 +9,46 @@ use crate::features::FeatureStatus;
 /// What the agent itself lost since it started; the kernel counts its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OwnLosses {
-    /// Rows that found no room while the collector was away or slow.
+    /// Rows that found no room in the spool while the collector was away or slow, or could not be written there.
     pub(crate) rows_dropped: u64,
+    /// Rows that the collector refused.
+    pub(crate) rows_refused: u64,
+    /// Connections whose end nobody saw, because no probe was running.
+    pub(crate) ended_unseen: u64,
+    /// States of an earlier probe that this one can't read.
+    pub(crate) state_unreadable: u64,
     /// Handshakes whose bytes never became whole.
     pub(crate) handshakes_given_up: u64,
     /// Records that could not be read.
     pub(crate) records_unreadable: u64,
 }
 
+/// What the kernel lost since its programs were loaded, by [`Lost`].
+pub(crate) type KernelLosses = [u64; Lost::COUNT];
+
 /// Turns counts since the start into counts since the last row.
 #[derive(Default)]
 pub(crate) struct Health {
-    kernel: [u64; Lost::COUNT],
+    kernel: KernelLosses,
     own: OwnLosses,
 }
 
 impl Health {
+    /// Goes on where an earlier run stopped telling.
+    pub(crate) fn after(kernel: KernelLosses) -> Health {
+        Health { kernel, own: OwnLosses::default() }
+    }
+
+    /// What was told of the kernel's losses.
+    pub(crate) fn told(&self) -> &KernelLosses {
+        &self.kernel
+    }
+
     /// Rows for this moment: one gauge, so that a silent probe can be told from an idle one, and one for each feature
     /// that is off and each loss.
     pub(crate) fn rows(
         &mut self,
-        kernel: [u64; Lost::COUNT],
+        kernel: KernelLosses,
         own: OwnLosses,
         connections: usize,
         features: &[FeatureStatus],
@@ -68,9 +87,27 @@ impl Health {
         }
         lost(
             "rows_dropped",
-            "rows missing: the collector was away or slow for longer than the queue holds",
+            "rows missing: the collector was away or slow for longer than the spool holds, raise spool_bytes",
             own.rows_dropped,
             self.own.rows_dropped,
+        );
+        lost(
+            "rows_refused",
+            "rows missing: the collector refused them, its log says why",
+            own.rows_refused,
+            self.own.rows_refused,
+        );
+        lost(
+            "ended_unseen",
+            "connections without their last row: they ended while the probe was not running",
+            own.ended_unseen,
+            self.own.ended_unseen,
+        );
+        lost(
+            "state_unreadable",
+            "restarts that began anew: another version of the probe wrote the state",
+            own.state_unreadable,
+            self.own.state_unreadable,
         );
         lost(
             "handshakes_given_up",

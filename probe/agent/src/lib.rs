@@ -15,10 +15,12 @@
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
 //! | `identity.rs`, `ends.rs` | who an end is                                                     |
 //! | `health.rs`     | losses → rows                                                              |
-//! | `ship.rs`       | rows → collector                                                           |
+//! | `journal.rs`    | rows and state on disk, until the collector has them and for the next run  |
+//! | `keep.rs`       | what an earlier run kept, and what this one keeps                          |
+//! | `ship.rs`       | rows → journal → collector                                                 |
 //! | `sys.rs`        | the only unsafe code                                                       |
 //!
-//! Nothing is pinned: dropping the programs' descriptors, or the process's end, detaches them. Payload beyond a
+//! A clean stop leaves no program behind; one that crashed finds them at work again where the BPF file system is there. Payload beyond a
 //! handshake's clear part is neither copied nor kept.
 
 mod btf;
@@ -31,6 +33,8 @@ mod flows;
 mod handshakes;
 mod health;
 mod identity;
+mod journal;
+mod keep;
 mod load;
 mod preflight;
 mod programs;
@@ -40,7 +44,9 @@ mod sys;
 mod udp;
 mod watch;
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weir_wire::{Shipper, ShipperConfig};
@@ -52,9 +58,6 @@ pub use load::LoadError;
 pub use preflight::{Check, Missing, Preflight, preflight};
 pub use programs::{ProgramFacts, programs_of};
 
-/// Sets of rows on their way to the shipper.
-const SETS_UNDER_WAY: usize = 16;
-
 /// Why the probe doesn't run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
@@ -64,6 +67,9 @@ pub enum ProbeError {
     /// The kernel refused the programs, or failed while they ran.
     #[error("kernel programs")]
     Kernel(#[from] LoadError),
+    /// Nowhere to put rows.
+    #[error("memory for the spool")]
+    Spool(#[source] std::io::Error),
     /// The thread that watches could not be started, or ended without a word.
     #[error("the probe's thread")]
     Thread(#[source] std::io::Error),
@@ -73,7 +79,6 @@ pub enum ProbeError {
 pub struct Probe {
     config: Config,
     watch: watch::Watch,
-    boot_id: String,
 }
 
 impl Probe {
@@ -85,20 +90,21 @@ impl Probe {
         if let Some(missing) = preflight(&config.kernel_types).missing() {
             return Err(missing.into());
         }
-        let wanted = load::Wanted::of(&config);
         let loading = tokio::task::spawn_blocking(move || {
+            let wanted = load::Wanted::of(&config);
             let cgroups = preflight::CgroupRoot::open()?;
-            let kernel = load::Kernel::load(&wanted, &cgroups)?;
-            Ok::<_, ProbeError>((kernel, identity::Identities::new(cgroups)))
+            let keep = keep::Keep::open(&config, &wanted);
+            let kernel = load::Kernel::load(&wanted, &cgroups, keep.pins.as_ref())?;
+            let identities = identity::Identities::new(cgroups);
+            let watch = watch::Watch::new(kernel, &config, identities, keep).map_err(ProbeError::Spool)?;
+            Ok::<_, ProbeError>(Probe { config, watch })
         });
-        let (kernel, identities) = loading.await.map_err(|error| ProbeError::Thread(error.into()))??;
-        for feature in kernel.features.iter().filter(|feature| feature.is_off()) {
+        let probe = loading.await.map_err(|error| ProbeError::Thread(error.into()))??;
+        for feature in probe.features().iter().filter(|feature| feature.is_off()) {
             warn!("{feature}");
         }
-        let boot_id = weir_kit::host::boot_id();
-        let watch = watch::Watch::new(kernel, &config, &boot_id, identities);
-        info!(node = %config.node, "kernel programs attached");
-        Ok(Probe { config, watch, boot_id })
+        info!(node = %probe.config.node, "kernel programs attached");
+        Ok(probe)
     }
 
     /// What works and what doesn't on this kernel.
@@ -112,20 +118,22 @@ impl Probe {
     /// # Errors
     /// [`ProbeError::Kernel`] if the kernel's side fails while it runs.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ProbeError> {
-        let shipper = Shipper::start(ShipperConfig {
+        let shipper = Arc::new(Shipper::start(ShipperConfig {
             endpoint: self.config.collector,
             node: self.config.node,
-            boot_id: self.boot_id,
+            boot_id: self.watch.boot_id().to_owned(),
             queue_bytes: self.config.queue_bytes,
-        });
-        let (send, receive) = mpsc::channel(SETS_UNDER_WAY);
+        }));
+        let spool = self.watch.spool();
         let (stop_watching, stopped) = std::sync::mpsc::sync_channel(1);
         let (end, ended) = oneshot::channel();
-        let watch = self.watch;
+        let (watch, watched) = (self.watch, shipper.clone());
         std::thread::Builder::new()
             .name("weir-probe".to_owned())
             .spawn(move || {
-                let result = watch.run(&stopped, &send);
+                let result = watch.run(&stopped, &watched);
+                // Before the end is told: whoever waits for it drops the last one, and with it the streams.
+                drop(watched);
                 // Nobody listens only when the whole probe was dropped.
                 let _ = end.send(result);
             })
@@ -135,10 +143,9 @@ impl Probe {
             // Fails when the thread ended by itself; its result says why.
             let _ = stop_watching.send(());
         });
-        // Ends when the thread does: it holds the only sender.
-        ship::ship(shipper, receive).await;
-        match ended.await {
-            Ok(result) => Ok(result?),
+        match ship::ship(&shipper, &spool, ended).await {
+            // The journal is held until here: another probe must not send the same rows meanwhile.
+            Ok((result, _journal)) => Ok(result?),
             Err(_) => Err(ProbeError::Thread(std::io::Error::other("it panicked"))),
         }
     }
@@ -159,7 +166,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ProbeErr
 /// As [`Probe::start`].
 pub fn try_features(config: &Config) -> Result<Vec<FeatureStatus>, ProbeError> {
     let cgroups = preflight::CgroupRoot::open().map_err(ProbeError::Missing)?;
-    Ok(load::Kernel::load(&load::Wanted::of(config), &cgroups)?.features)
+    Ok(load::Kernel::load(&load::Wanted::of(config), &cgroups, None)?.features)
 }
 
 /// Loads and attaches every feature for a moment and says what the kernel made of it: which work, and the programs.
@@ -168,8 +175,17 @@ pub fn try_features(config: &Config) -> Result<Vec<FeatureStatus>, ProbeError> {
 /// As [`try_features`].
 pub fn try_programs(config: &Config) -> Result<(Vec<FeatureStatus>, Vec<ProgramFacts>), ProbeError> {
     let cgroups = preflight::CgroupRoot::open().map_err(ProbeError::Missing)?;
-    let kernel = load::Kernel::load(&load::Wanted::of(config), &cgroups)?;
+    let kernel = load::Kernel::load(&load::Wanted::of(config), &cgroups, None)?;
     let programs = programs_of(std::process::id())
         .map_err(|source| LoadError::Io { what: "look at the loaded programs".to_owned(), source })?;
     Ok((kernel.features, programs))
+}
+
+/// Takes off the kernel programs that a probe with this configuration left at work; says whether there were any.
+///
+/// # Errors
+/// They can't be removed.
+pub fn detach(config: &Config) -> std::io::Result<bool> {
+    let state_dir = config.state_dir.as_deref().unwrap_or(std::path::Path::new("/"));
+    load::pins::take_off(&config.pin_dir, state_dir)
 }

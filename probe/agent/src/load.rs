@@ -1,30 +1,35 @@
-//! Loads the kernel programs into the running kernel and attaches them; dropping [`Kernel`] detaches them and
-//! leaves nothing behind.
+//! Loads the kernel programs into the running kernel and attaches them; dropping [`Kernel`] detaches them, except where
+//! they were pinned to outlive the process.
 //!
 //! | file          | subject                                        |
 //! |---------------|------------------------------------------------|
 //! | `attach.rs`   | one feature's programs: load, attach, or undo     |
 //! | `offsets.rs`  | where the kernel's fields lie, and which lack     |
+//! | `pins.rs`     | programs and maps that outlive the process        |
 
 mod attach;
 mod offsets;
+pub(crate) mod pins;
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray};
 use aya::programs::ProgramError;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
+use tracing::warn;
 use weir_abi::{ABI_VERSION, Lost, Sweep, UdpFlow, UdpKey, names};
 
 use crate::btf::BtfError;
 use crate::config::{Config, Level};
 use crate::features::{self, FEATURES, FeatureState, FeatureStatus};
 use crate::preflight::{CgroupRoot, Missing};
-use crate::sys::{self, Flow, Key, SweepValue};
+use crate::sys::{self, Flow, Key, Ring, SweepValue};
 use attach::{Attached, Ground};
 use offsets::Offsets;
+use pins::Pins;
 
 /// The committed object: a plain `cargo build` needs no BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/weir.bpf.o");
@@ -108,12 +113,16 @@ impl Wanted {
             kernel_types: config.kernel_types.clone(),
         }
     }
+
+    fn object(&self) -> io::Result<Cow<'static, [u8]>> {
+        self.object.as_ref().map_or(Ok(Cow::Borrowed(OBJECT)), |path| Ok(std::fs::read(path)?.into()))
+    }
 }
 
 /// The programs at work, and their maps.
 pub(crate) struct Kernel {
     /// Ring of records.
-    pub(crate) events: RingBuf<MapData>,
+    pub(crate) events: Ring,
     /// What works and what doesn't.
     pub(crate) features: Vec<FeatureStatus>,
     udp: HashMap<MapData, Key, Flow>,
@@ -126,26 +135,35 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Loads and attaches every feature of the level that this kernel can have.
+    /// Loads and attaches every feature of the level that this kernel can have. With `pins`, what is at work there is
+    /// gone on with, and all of it outlives this process.
     ///
     /// # Errors
     /// Where the kernel refuses the maps, or what there is no probe without.
-    pub(crate) fn load(wanted: &Wanted, cgroups: &CgroupRoot) -> Result<Kernel, LoadError> {
+    pub(crate) fn load(
+        wanted: &Wanted,
+        cgroups: &CgroupRoot,
+        pins: Option<&Pins>,
+    ) -> Result<Kernel, LoadError> {
+        let loaded = Kernel::try_load(wanted, cgroups, pins);
+        if let (Err(_), Some(pins)) = (&loaded, pins)
+            && let Err(error) = pins.take_off()
+        {
+            warn!(%error, "what was pinned can't be removed");
+        }
+        loaded
+    }
+
+    fn try_load(wanted: &Wanted, cgroups: &CgroupRoot, pins: Option<&Pins>) -> Result<Kernel, LoadError> {
         let offsets = Offsets::of_kernel(&wanted.kernel_types)?;
-        let object = match &wanted.object {
-            Some(path) => std::fs::read(path).map_err(io_error(&path.display().to_string()))?,
-            None => OBJECT.to_vec(),
-        };
-        let mut ebpf = EbpfLoader::new()
-            .override_global(names::OFFSETS, &offsets.values[..], true)
-            .override_global(names::ABI, &ABI_VERSION, true)
-            .map_max_entries(names::EVENTS, wanted.ring_bytes)
-            .map_max_entries(names::UDP, wanted.udp_flows)
-            .load(&object)
-            .map_err(|error| LoadError::Object(Box::new(error)))?;
+        let mut ebpf = load_object(wanted, &offsets, pins)?;
         let btf = Btf::parse_file(&wanted.kernel_types, aya::Endianness::default())
             .map_err(|error| LoadError::Object(Box::new(error.into())))?;
-        let ground = Ground::new(btf, cgroups)?;
+        if let Some(pins) = pins {
+            // As late as can be: from here until ours are attached nobody looks.
+            pins.take_others_off().map_err(io_error("take other kernel programs of ours off"))?;
+        }
+        let ground = Ground::new(btf, cgroups, pins)?;
         let mut attached = Attached::default();
         let mut features = Vec::new();
         for feature in FEATURES {
@@ -164,7 +182,7 @@ impl Kernel {
             features.push(FeatureStatus { name: feature.name, state });
         }
         Ok(Kernel {
-            events: take(&mut ebpf, names::EVENTS, RingBuf::try_from)?,
+            events: ring(&ebpf, wanted.ring_bytes)?,
             udp: take(&mut ebpf, names::UDP, HashMap::try_from)?,
             lost: take(&mut ebpf, names::LOST, PerCpuArray::try_from)?,
             opened: take(&mut ebpf, names::OPENED, PerCpuArray::try_from)?,
@@ -223,6 +241,39 @@ impl Kernel {
     pub(crate) fn udp_take(&self, key: UdpKey) -> Result<Option<UdpFlow>, LoadError> {
         sys::take(self.udp.map().fd().as_fd(), &key).map_err(io_error("remove an idle UDP flow"))
     }
+}
+
+fn load_object(wanted: &Wanted, offsets: &Offsets, pins: Option<&Pins>) -> Result<Ebpf, LoadError> {
+    let object = wanted.object().map_err(io_error("read the kernel programs"))?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(names::OFFSETS, &offsets.values[..], true)
+        .override_global(names::ABI, &ABI_VERSION, true)
+        .map_max_entries(names::EVENTS, wanted.ring_bytes)
+        .map_max_entries(names::UDP, wanted.udp_flows);
+    let maps = match pins {
+        Some(_) => map_names(&object)?,
+        None => Vec::new(),
+    };
+    if let Some(pins) = pins {
+        for name in &maps {
+            loader.map_pin_path(name, pins.path(name));
+        }
+    }
+    loader.load(&object).map_err(|error| LoadError::Object(Box::new(error)))
+}
+
+/// The maps that programs share; not the constants, which each load has for itself.
+fn map_names(object: &[u8]) -> Result<Vec<String>, LoadError> {
+    let object = aya_obj::Object::parse(object).map_err(|error| LoadError::Object(Box::new(error.into())))?;
+    Ok(object.maps.into_keys().filter(|name| name.starts_with("WEIR_")).collect())
+}
+
+fn ring(ebpf: &Ebpf, bytes: u32) -> Result<Ring, LoadError> {
+    let Some(Map::RingBuf(map)) = ebpf.map(names::EVENTS) else {
+        return Err(LoadError::NotInObject(names::EVENTS));
+    };
+    Ring::new(map.fd().as_fd(), bytes).map_err(io_error(names::EVENTS))
 }
 
 fn take<T>(

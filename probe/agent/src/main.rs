@@ -1,8 +1,10 @@
 //! `weir-probe`, the node agent: connections out of the kernel, batches out to the collector.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 use weir_kit::exit;
 
@@ -18,6 +20,12 @@ struct Cli {
     /// Load the kernel programs for a moment, say how much the verifier had to look at for each, and end.
     #[arg(long)]
     verify: bool,
+    /// Take off the kernel programs that a stopped probe left at work (--keep-attached, or a crash), and end.
+    #[arg(long)]
+    detach: bool,
+    /// Make this file once the kernel programs are at work.
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
     /// A level, or directives such as `info,weir_probe=debug`.
     #[arg(long, env = "WEIR_LOG", default_value = "info")]
     log: String,
@@ -45,11 +53,23 @@ fn work(cli: Cli) -> anyhow::Result<()> {
     if cli.check {
         return check(&cli.probe);
     }
+    if cli.detach {
+        let had_any = weir_probe::detach(&cli.probe)?;
+        let text = if had_any { "taken off" } else { "nothing was at work" };
+        return exit::stdout(writeln!(std::io::stdout().lock(), "{text}"));
+    }
     if cli.verify {
         return verify(&cli.probe);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async { Ok(weir_probe::run(cli.probe, weir_kit::stop::on_signal()?).await?) })
+    runtime.block_on(async {
+        let stop = weir_kit::stop::on_signal()?;
+        let probe = weir_probe::Probe::start(cli.probe).await?;
+        if let Some(path) = &cli.ready_file {
+            std::fs::write(path, "").with_context(|| format!("ready file {}", path.display()))?;
+        }
+        Ok(probe.run(stop).await?)
+    })
 }
 
 /// One line a feature; fails where the probe can't run or lacks one.

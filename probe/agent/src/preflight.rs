@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::config::PIN_DIR;
 use crate::features::{FeatureState, FeatureStatus};
+use crate::load::pins;
 use crate::sys;
 
 /// Kernels older than this lack what the programs need.
@@ -90,6 +92,7 @@ pub fn preflight(kernel_types: &Path) -> Preflight {
             types_check(kernel_types),
             capability_check(effective_capabilities(&status)),
             cgroup_check(&find_cgroup2(&mounts)),
+            restart_check(pins::check(Path::new(PIN_DIR))),
         ],
     }
 }
@@ -237,6 +240,15 @@ fn cgroup_check(cgroup2: &Cgroup2) -> Check {
         ),
     };
     Check { name: "cgroup v2", ok, found, remedy }
+}
+
+/// Without it nothing is wrong while the probe runs.
+fn restart_check(bpf_file_system: std::io::Result<()>) -> Check {
+    let found = match bpf_file_system {
+        Ok(()) => "kernel programs go on while a probe that crashed is started again".to_owned(),
+        Err(error) => format!("what happens while the probe restarts is missing: {error}"),
+    };
+    Check { name: "BPF file system", ok: true, found, remedy: "" }
 }
 
 /// `/proc/self/mounts`: device, place, type, options.

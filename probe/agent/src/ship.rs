@@ -1,11 +1,13 @@
-//! Rows to the collector, by weir-wire's shipper.
+//! Rows into the journal, and out of its spool to the collector, by weir-wire's shipper.
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tracing::warn;
-use weir_model::{FlowRow, ProbeHealthRow, TlsHandshakeRow};
-use weir_wire::{ShipError, Shipper};
+use arrow::error::ArrowError;
+use tracing::{error, warn};
+use weir_model::{FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
+use weir_wire::{Encoded, MAX_BATCH_ROWS, Shipper};
+
+use crate::journal::{Entry, Journal, Queued, Spool};
 
 /// How long a stopping probe waits for the last acknowledgements.
 const LAST_ACKS: Duration = Duration::from_secs(5);
@@ -25,10 +27,15 @@ macro_rules! rows {
                 0 $(+ self.$field.len())+
             }
 
-            async fn send(&self, shipper: &Shipper) -> Result<(), ShipError> {
+            /// Puts them into an entry of the journal, a batch each of at most [`MAX_BATCH_ROWS`].
+            ///
+            /// # Errors
+            /// When Arrow can't encode them; a table's own rows always can be.
+            pub(crate) fn write(&self, journal: &mut Journal, entry: &mut Entry) -> Result<(), ArrowError> {
                 $(
-                    if !self.$field.is_empty() {
-                        shipper.send(&self.$field).await?;
+                    for rows in self.$field.chunks(MAX_BATCH_ROWS) {
+                        let batch = Encoded::of(&$row::to_batch(rows))?;
+                        journal.batch(entry, $row::table(), batch);
                     }
                 )+
                 Ok(())
@@ -44,17 +51,31 @@ rows! {
     health: ProbeHealthRow,
 }
 
-/// Sends what comes until the channel closes, then waits for the last acknowledgements. What the collector is too slow
-/// for waits in the channel, and there the watching thread counts what finds no room.
-pub(crate) async fn ship(shipper: Shipper, mut rows: mpsc::Receiver<Rows>) {
-    while let Some(rows) = rows.recv().await {
-        if let Err(error) = rows.send(&shipper).await {
-            warn!(%error, rows = rows.len(), "rows refused");
+/// Sends what comes out of the spool until `written` says that nothing more goes in; then waits a little for the last
+/// acknowledgements.
+pub(crate) async fn ship<T>(shipper: &Shipper, spool: &Spool, written: impl Future<Output = T>) -> T {
+    let sending = async {
+        loop {
+            let queued = spool.next().await;
+            let (ticket, spool) = (queued.ticket(), spool.clone());
+            let Queued { table, boot_id, sequence, batch, .. } = queued;
+            let sent =
+                shipper.send_stamped(table, &boot_id, sequence, batch, move || spool.settled(&ticket)).await;
+            if let Err(error) = sent {
+                error!(%error, "rows stay in the spool");
+                return std::future::pending::<()>().await;
+            }
         }
-    }
-    match tokio::time::timeout(LAST_ACKS, shipper.flush()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%error, "last rows not acknowledged"),
-        Err(_) => warn!("last rows not acknowledged: the collector is away"),
+    };
+    let ending = async {
+        let result = written.await;
+        if tokio::time::timeout(LAST_ACKS, spool.empty()).await.is_err() {
+            warn!(rows = spool.waiting_rows(), "last rows not acknowledged: the collector is away");
+        }
+        result
+    };
+    tokio::select! {
+        () = sending => unreachable!("it only ends with the process"),
+        result = ending => result,
     }
 }

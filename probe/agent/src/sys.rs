@@ -1,5 +1,8 @@
-//! The only unsafe code of the agent: bytes as ABI structs, and the calls to bpf(2) that aya has no name for.
+//! The only unsafe code of the agent: bytes as ABI structs, the calls to bpf(2) that aya has no name for, and the ring
+//! buffer's reading end (`ring.rs`).
 #![expect(unsafe_code, reason = "this module is where the agent keeps it")]
+
+mod ring;
 
 use std::fs::File;
 use std::io;
@@ -7,10 +10,15 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
-use weir_abi::{ChunkHead, ConnRecord, DatagramHead, Sweep, UdpFlow, UdpKey, UdpRecord};
+use weir_abi::{ChunkHead, ConnRecord, DatagramHead, Sweep, Totals, UdpFlow, UdpKey, UdpRecord};
 
-/// Structs of the ABI that any bytes of their size are a value of.
+pub(crate) use ring::Ring;
+
+/// Structs of the ABI that any bytes of their size are a value of, and that have no holes.
 pub(crate) trait Plain: Copy {}
+impl Plain for Totals {}
+impl Plain for UdpKey {}
+impl Plain for UdpFlow {}
 impl Plain for ConnRecord {}
 impl Plain for ChunkHead {}
 impl Plain for UdpRecord {}
@@ -22,6 +30,12 @@ pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
     // SAFETY: the slice has the struct's size, every bit pattern is a value of it (`Plain`), and the read asks for
     // no alignment.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// A struct as its bytes.
+pub(crate) fn bytes_of<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: the value is borrowed for as long as the slice, and has no holes (`Plain`), so each byte is initialised.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
 /// [`UdpKey`] as aya's maps want it.

@@ -9,21 +9,18 @@ use weir_model::{FlowRow, ids};
 
 use crate::ends::{Ends, address};
 use crate::handshakes::Context;
+use crate::journal::{Entry, UdpState};
 
 /// Ports below this are given to services, the others to whoever asks.
 const FIRST_EPHEMERAL: u16 = 32_768;
 const FIRST_UNPRIVILEGED: u16 = 1_024;
 
-struct Reported {
-    flow: UdpFlow,
-    opened_ns: i64,
-    end_ns: i64,
-}
-
 /// What was reported of each flow.
 pub(crate) struct UdpFlows {
     interval_ns: i64,
-    reported: HashMap<UdpKey, Reported>,
+    reported: HashMap<UdpKey, UdpState>,
+    /// Flows whose state is not what the journal has.
+    changed: Vec<UdpKey>,
     /// News that wait until a flow is old enough for its early row; oldest first.
     early: std::collections::VecDeque<(u64, UdpKey)>,
 }
@@ -31,7 +28,31 @@ pub(crate) struct UdpFlows {
 impl UdpFlows {
     /// Flows are cut on multiples of `interval_ns`.
     pub(crate) fn new(interval_ns: i64) -> UdpFlows {
-        UdpFlows { interval_ns, reported: HashMap::new(), early: std::collections::VecDeque::new() }
+        UdpFlows {
+            interval_ns,
+            reported: HashMap::new(),
+            changed: Vec::new(),
+            early: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Takes over what an earlier run of the probe reported.
+    pub(crate) fn restore(&mut self, flows: HashMap<UdpKey, UdpState>) {
+        self.reported = flows;
+    }
+
+    /// Writes down what changed since the last time.
+    pub(crate) fn write_changes(&mut self, entry: &mut Entry) {
+        for key in self.changed.drain(..) {
+            entry.udp(&key, self.reported.get(&key));
+        }
+    }
+
+    /// Writes down everything.
+    pub(crate) fn write_all(&self, entry: &mut Entry) {
+        for (key, state) in &self.reported {
+            entry.udp(key, Some(state));
+        }
     }
 
     /// A flow began.
@@ -70,8 +91,9 @@ impl UdpFlows {
         context: &mut Context<'_>,
     ) -> FlowRow {
         let before = self.reported.remove(key);
+        self.changed.push(*key);
         let first = before.is_none();
-        let before = before.unwrap_or_else(|| Reported {
+        let before = before.unwrap_or_else(|| UdpState {
             flow: UdpFlow::default(),
             opened_ns: context.clock.utc(flow.first_ns),
             end_ns: 0,
@@ -119,7 +141,7 @@ impl UdpFlows {
         row.direction = Some(SmolStr::new_static("node"));
         row.source = Some(SmolStr::new_static("probe"));
         if !is_over {
-            self.reported.insert(*key, Reported { flow: *flow, opened_ns: before.opened_ns, end_ns });
+            self.reported.insert(*key, UdpState { flow: *flow, opened_ns: before.opened_ns, end_ns });
         }
         row
     }

@@ -1,17 +1,17 @@
 //! The probe's one working thread: polls the ring, sweeps the living, cuts the intervals, makes rows.
 
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashSet;
 use smol_str::SmolStr;
-use tokio::sync::mpsc::Sender;
-use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
-use weir_abi::{ConnRecord, KIND_CLOSED, SWEEP_ALL, SWEEP_EARLY, SWEEP_MOVED, Sweep};
+use weir_abi::{ConnRecord, KIND_CLOSED, Lost, SWEEP_ALL, SWEEP_EARLY, SWEEP_MOVED, Sweep};
 use weir_dissect::tls::Side;
 use weir_model::ProbeHealthRow;
 use weir_model::time::interval_start;
+use weir_wire::Shipper;
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -21,18 +21,22 @@ use crate::flows::{Flows, close_reason, closed_by_peer};
 use crate::handshakes::{Context, Ending, Handshakes};
 use crate::health::{Health, OwnLosses};
 use crate::identity::Identities;
+use crate::journal::{Entry, Journal, Spool};
+use crate::keep::{self, Keep};
+use crate::load::pins::Pins;
 use crate::load::{Kernel, LoadError};
 use crate::ship::Rows;
+use crate::sys::Ring;
 use crate::udp::UdpFlows;
 
 /// How often the ring is looked at. Nothing wakes us: a wake-up for each event would cost more than the rest.
 const POLL: Duration = Duration::from_millis(50);
 /// How long rows are gathered before they are sent.
 const GATHER: Duration = Duration::from_millis(200);
-/// Rows that are sent at once.
+/// Rows that are written at once.
 const ENOUGH_ROWS: usize = 4_096;
-/// Rows that wait for a slow collector; more are counted as lost.
-const MAX_WAITING_ROWS: usize = 262_144;
+/// Without a state directory no more than this waits for the collector.
+const MEMORY_SPOOL: u64 = 64 << 20;
 /// How often living connections are looked through for new ones, while there are.
 const EARLY_PAUSE: Duration = Duration::from_millis(400);
 /// Age at which a connection that still lives is reported.
@@ -60,31 +64,94 @@ pub(crate) struct Watch {
     swept: Vec<u8>,
     opened: u64,
     lost_records: u64,
+    /// The kernel programs were at work before us.
+    is_adopted: bool,
+    /// What a clean end takes off.
+    pins: Option<Pins>,
+    journal: Journal,
+    /// Rows that could not be written down.
+    unwritten_rows: u64,
 }
 
 impl Watch {
-    /// Watches what `kernel` sees.
-    pub(crate) fn new(kernel: Kernel, config: &Config, boot_id: &str, identities: Identities) -> Watch {
+    /// Watches what `kernel` sees, and goes on from what was kept.
+    ///
+    /// # Errors
+    /// No memory for rows.
+    pub(crate) fn new(
+        mut kernel: Kernel,
+        config: &Config,
+        identities: Identities,
+        keep: Keep,
+    ) -> io::Result<Watch> {
         let interval_ns = config.interval.as_nanos() as i64;
-        Watch {
+        let is_adopted = keep.is_adopted();
+        let Keep { identity, opened, restored, pins, features } = keep;
+        kernel.features.extend(features);
+        let mut flows = Flows::new(interval_ns);
+        let mut udp = UdpFlows::new(interval_ns);
+        let mut handshakes = Handshakes::default();
+        let mut health = Health::default();
+        let losses =
+            OwnLosses { state_unreadable: u64::from(restored.unreadable > 0), ..OwnLosses::default() };
+        for (cookie, conn) in &restored.conns {
+            if let Some(facts) = &conn.facts {
+                handshakes.restore(*cookie, facts.clone());
+            }
+        }
+        handshakes.given_up = restored.under_way;
+        flows.restore(restored.conns);
+        if is_adopted {
+            kernel.events.skip_to(restored.position);
+            udp.restore(restored.udp);
+            health = Health::after(restored.told);
+        }
+        let boot_id = SmolStr::new(&identity.boot_id);
+        let begin = |entry: &mut Entry| write_all(entry, &flows, &udp, &handshakes, &health, &kernel.events);
+        let on_disk = opened.map(|opened| {
+            Journal::on_disk(opened, restored.acked, identity.clone(), config.spool_bytes, begin)
+        });
+        let journal = match on_disk {
+            Some(Ok(journal)) => journal,
+            None => Journal::in_memory(identity, config.spool_bytes.min(MEMORY_SPOOL))?,
+            Some(Err(error)) => {
+                warn!(error = format!("{:#}", anyhow::Error::from(error)), "the spool is in memory only");
+                Journal::in_memory(identity, config.spool_bytes.min(MEMORY_SPOOL))?
+            }
+        };
+        Ok(Watch {
+            lost_records: health.told()[Lost::RingFullConn as usize],
             kernel,
             node: SmolStr::new(&config.node),
-            boot_id: SmolStr::new(boot_id),
+            boot_id,
             interval: config.interval,
             udp_idle: config.udp_idle,
             udp_flows: config.udp_flows as usize,
             clock: Clock::read(),
             identities,
-            flows: Flows::new(interval_ns),
-            udp: UdpFlows::new(interval_ns),
-            handshakes: Handshakes::default(),
-            health: Health::default(),
-            losses: OwnLosses::default(),
+            flows,
+            udp,
+            handshakes,
+            health,
+            losses,
             rows: Rows::default(),
             swept: Vec::new(),
             opened: 0,
-            lost_records: 0,
-        }
+            is_adopted,
+            pins: if config.keep_attached { None } else { pins },
+            journal,
+            unwritten_rows: 0,
+        })
+    }
+
+    /// This run, as batches name it.
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// Where batches come out.
+    pub(crate) fn spool(&self) -> Spool {
+        self.journal.spool()
     }
 
     /// What works and what doesn't.
@@ -92,11 +159,18 @@ impl Watch {
         &self.kernel.features
     }
 
-    /// Works until `stop` says so or is dropped; then reports what moved since the last interval.
-    pub(crate) fn run(mut self, stop: &Receiver<()>, send: &Sender<Rows>) -> Result<(), LoadError> {
-        self.pick_up_older()?;
+    /// Works until `stop` says so or is dropped; then reports what moved since the last interval. Gives back the journal,
+    /// whose last rows are still on their way.
+    pub(crate) fn run(mut self, stop: &Receiver<()>, shipper: &Shipper) -> (Result<(), LoadError>, Journal) {
+        let result = self.work(stop, shipper);
+        keep::take_off(self.pins.as_ref());
+        (result, self.journal)
+    }
+
+    fn work(&mut self, stop: &Receiver<()>, shipper: &Shipper) -> Result<(), LoadError> {
+        self.take_over()?;
         let mut next_cut = self.next_cut();
-        let mut sent = Instant::now();
+        let mut written = Instant::now();
         let mut swept = Instant::now();
         let mut opened = Instant::now();
         loop {
@@ -112,15 +186,14 @@ impl Watch {
                 }
                 self.report_early_udp();
             }
-            if stopping {
-                self.cut(self.now())?;
-            } else if self.now() >= next_cut {
-                self.cut(next_cut)?;
+            if stopping || self.now() >= next_cut {
+                self.losses.rows_refused = shipper.stats().refused_rows;
+                self.cut(if stopping { self.now() } else { next_cut })?;
                 next_cut = self.next_cut();
             }
-            if stopping || sent.elapsed() >= GATHER || self.rows.len() >= ENOUGH_ROWS {
-                sent = Instant::now();
-                self.send(send);
+            if stopping || written.elapsed() >= GATHER || self.rows.len() >= ENOUGH_ROWS {
+                written = Instant::now();
+                self.write();
             }
             if stopping {
                 return Ok(());
@@ -137,14 +210,23 @@ impl Watch {
         interval_start(self.now(), interval_ns) + interval_ns
     }
 
+    /// Reads the ring to its end; writes in between where there is much.
     fn drain(&mut self) {
+        while self.drain_some() {
+            self.write();
+        }
+    }
+
+    /// Whether it stopped with enough rows, before the ring's end.
+    fn drain_some(&mut self) -> bool {
+        let mut records = 0;
         while let Some(bytes) = self.kernel.events.next() {
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
-            match drain::record(&bytes) {
-                Some(Record::Conn(record)) => {
+            match drain::record(bytes) {
+                Some(Record::Conn(mut record)) => {
                     let (flows, handshakes) = (&mut self.flows, &mut self.handshakes);
-                    connection(&record, None, flows, handshakes, context, &mut self.rows);
+                    connection(&mut record, None, flows, handshakes, context, &mut self.rows);
                 }
                 Some(Record::Chunk(head, bytes)) => {
                     self.rows.handshakes.extend(self.handshakes.bytes(&head, bytes, context));
@@ -154,7 +236,12 @@ impl Watch {
                 Some(Record::Datagram(_head, _bytes)) => {}
                 None => self.losses.records_unreadable += 1,
             }
+            records += 1;
+            if records >= ENOUGH_ROWS {
+                return true;
+            }
         }
+        false
     }
 
     /// Whether connections were opened since the last look.
@@ -163,10 +250,29 @@ impl Watch {
         Ok(std::mem::replace(&mut self.opened, opened) != opened)
     }
 
-    fn pick_up_older(&mut self) -> Result<(), LoadError> {
-        self.kernel.backfill(&mut self.swept)?;
-        self.take_swept(None);
+    /// Goes on where an earlier run stopped, and picks up connections that nobody reported yet.
+    fn take_over(&mut self) -> Result<(), LoadError> {
+        if self.is_adopted {
+            // The programs went on: all that happened is in the ring, or can be seen on the sockets. What is in neither had
+            // no room in the ring, and the kernel counted it.
+            self.drain();
+            self.sweep(SWEEP_ALL, None, Duration::ZERO)?;
+            self.forget_dead();
+        } else {
+            self.kernel.backfill(&mut self.swept)?;
+            self.take_swept(None);
+            self.losses.ended_unseen += self.forget_dead();
+        }
         Ok(())
+    }
+
+    /// Forgets connections that were not among the living just now; returns how many.
+    fn forget_dead(&mut self) -> u64 {
+        let alive: HashSet<u64> = drain::living(&self.swept).map(|record| record.conn.cookie).collect();
+        // Those that ended since then say so in the ring, and need what is known of them for their last row.
+        self.drain();
+        self.handshakes.retain(|cookie| alive.contains(&cookie));
+        self.flows.retain(|cookie| alive.contains(&cookie))
     }
 
     /// Reports living connections; those that never were reported only from `age` on.
@@ -179,8 +285,8 @@ impl Watch {
 
     fn take_swept(&mut self, cut_ns: Option<i64>) {
         let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
-        for record in drain::living(&self.swept) {
-            connection(&record, cut_ns, &mut self.flows, &mut self.handshakes, context, &mut self.rows);
+        for mut record in drain::living(&self.swept) {
+            connection(&mut record, cut_ns, &mut self.flows, &mut self.handshakes, context, &mut self.rows);
         }
     }
 
@@ -201,16 +307,16 @@ impl Watch {
         let late = Duration::from_nanos((self.now() - cut_ns).max(0) as u64);
         let kernel_lost = self.kernel.lost()?;
         // A lost record may have been a connection's last: look at all that live, and forget the others.
-        let lost_records = kernel_lost[weir_abi::Lost::RingFullConn as usize];
+        let lost_records = kernel_lost[Lost::RingFullConn as usize];
         let is_sure = std::mem::replace(&mut self.lost_records, lost_records) == lost_records;
         self.sweep(if is_sure { SWEEP_MOVED } else { SWEEP_ALL }, Some(cut_ns), late)?;
         if !is_sure {
-            let alive: HashSet<u64> = drain::living(&self.swept).map(|record| record.conn.cookie).collect();
-            self.flows.retain(|cookie| alive.contains(&cookie));
-            self.handshakes.retain(|cookie| alive.contains(&cookie));
+            // Counted by the kernel already, as records for which the ring had no room.
+            self.forget_dead();
         }
         self.cut_udp(cut_ns)?;
         self.losses.handshakes_given_up = self.handshakes.given_up;
+        self.losses.rows_dropped = self.unwritten_rows + self.journal.spool().dropped_rows();
         let template = ProbeHealthRow {
             time: cut_ns,
             node: Some(self.node.clone()),
@@ -248,24 +354,53 @@ impl Watch {
         Ok(())
     }
 
-    fn send(&mut self, send: &Sender<Rows>) {
-        if self.rows.len() == 0 {
+    /// Writes rows down, with what they leave of the state, and gives the ring back what they were made from.
+    fn write(&mut self) {
+        if self.rows.len() == 0 && !self.kernel.events.has_read() {
             return;
         }
-        match send.try_send(std::mem::take(&mut self.rows)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(rows)) if rows.len() < MAX_WAITING_ROWS => self.rows = rows,
-            Err(TrySendError::Full(rows) | TrySendError::Closed(rows)) => {
-                warn!(rows = rows.len(), "rows dropped: the collector is away or slow");
-                self.losses.rows_dropped += rows.len() as u64;
-            }
+        let rows = std::mem::take(&mut self.rows);
+        let mut entry = Entry::new();
+        let encoded = rows.write(&mut self.journal, &mut entry);
+        self.flows.write_changes(&mut entry);
+        self.udp.write_changes(&mut entry);
+        entry.position(self.kernel.events.position());
+        entry.under_way(self.handshakes.under_way());
+        entry.lost(self.health.told());
+        let Watch { flows, udp, handshakes, health, kernel, .. } = self;
+        let whole = |entry: &mut Entry| write_all(entry, flows, udp, handshakes, health, &kernel.events);
+        let written = self.journal.append(entry, whole);
+        if let Some(error) = encoded.err().map(anyhow::Error::from).or(written.err().map(Into::into)) {
+            warn!(
+                rows = rows.len(),
+                error = format!("{error:#}"),
+                "rows lost: they could not be written down"
+            );
+            self.unwritten_rows += rows.len() as u64;
         }
+        self.kernel.events.release();
     }
+}
+
+/// The whole state, for the next run.
+fn write_all(
+    entry: &mut Entry,
+    flows: &Flows,
+    udp: &UdpFlows,
+    handshakes: &Handshakes,
+    health: &Health,
+    events: &Ring,
+) {
+    flows.write_all(entry);
+    udp.write_all(entry);
+    entry.position(events.position());
+    entry.under_way(handshakes.under_way());
+    entry.lost(health.told());
 }
 
 /// One connection's record → its rows.
 fn connection(
-    record: &ConnRecord,
+    record: &mut ConnRecord,
     cut_ns: Option<i64>,
     flows: &mut Flows,
     handshakes: &mut Handshakes,
@@ -273,6 +408,7 @@ fn connection(
     rows: &mut Rows,
 ) {
     let cookie = record.conn.cookie;
+    flows.complete(record);
     if record.kind != KIND_CLOSED {
         let row = flows.row(record, cut_ns, handshakes.facts(cookie), context);
         rows.flows.extend(row);

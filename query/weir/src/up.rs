@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
 
     let engine = Arc::new(Engine::new(store.clone(), Limits::default())?);
-    let probe = probe::start(!args.no_probe, &node, listeners.flight, &stop).await;
+    let probe = probe::start(!args.no_probe, &node, listeners.flight, &dir, &stop).await;
     let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state());
     let router = weir_api::router(Api::new(engine.clone(), store.clone(), info)).fallback(crate::ui::page);
     let servers =

@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::Map;
-use aya::programs::links::FdLink;
+use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, Iter, Program, ProgramError};
 use aya::{Btf, Ebpf};
 
+use super::pins::Pins;
 use super::{LoadError, io_error};
 use crate::features::{Feature, Hook};
 use crate::preflight::CgroupRoot;
@@ -20,18 +21,48 @@ pub(super) struct Ground {
     btf: Btf,
     /// The root of all cgroups.
     cgroup: File,
+    /// Where links are kept, if they shall outlive the process.
+    pins: Option<Pins>,
 }
 
 impl Ground {
-    pub(super) fn new(btf: Btf, cgroups: &CgroupRoot) -> Result<Ground, LoadError> {
+    pub(super) fn new(btf: Btf, cgroups: &CgroupRoot, pins: Option<&Pins>) -> Result<Ground, LoadError> {
         let cgroup = File::open(&cgroups.path).map_err(io_error(&cgroups.path.display().to_string()))?;
-        Ok(Ground { btf, cgroup })
+        Ok(Ground { btf, cgroup, pins: pins.cloned() })
+    }
+
+    /// A program that an earlier run left at its hook.
+    fn adopt(&self, name: &'static str) -> Result<Option<Link>, LoadError> {
+        let Some(path) = self.pins.as_ref().map(|pins| pins.path(name)).filter(|path| path.exists()) else {
+            return Ok(None);
+        };
+        let link = PinnedLink::from_pin(path).map_err(|error| io_error(name)(io::Error::other(error)))?;
+        Ok(Some(Link::Pinned(link)))
+    }
+
+    fn hold(&self, name: &'static str, link: FdLink) -> Result<Link, LoadError> {
+        match &self.pins {
+            Some(pins) => link
+                .pin(pins.path(name))
+                .map(Link::Pinned)
+                .map_err(|error| io_error(name)(io::Error::other(error))),
+            None => Ok(Link::Hook(link)),
+        }
+    }
+
+    fn let_go(&self, name: &str) {
+        if let Some(pins) = &self.pins {
+            // Not there: it wasn't pinned yet.
+            let _ = std::fs::remove_file(pins.path(name));
+        }
     }
 }
 
 /// A program at its hook; dropping it takes it off.
 enum Link {
     Hook(#[expect(dead_code, reason = "held, since dropping it detaches")] FdLink),
+    /// As above, but the program stays where it is.
+    Pinned(#[expect(dead_code, reason = "held like the others")] PinnedLink),
     Iterator(OwnedFd),
 }
 
@@ -54,7 +85,13 @@ impl Attached {
     ) -> Result<(), LoadError> {
         let mut links = Vec::new();
         for (name, hook) in feature.programs {
-            links.push((*name, attach(ebpf, name, *hook, ground)?));
+            match attach(ebpf, name, *hook, ground) {
+                Ok(link) => links.push((*name, link)),
+                Err(error) => {
+                    feature.programs.iter().for_each(|(name, _)| ground.let_go(name));
+                    return Err(error);
+                }
+            }
         }
         self.links.extend(links);
         Ok(())
@@ -64,19 +101,22 @@ impl Attached {
     pub(super) fn iterator(&self, program: &str) -> Option<&OwnedFd> {
         match self.links.get(program)? {
             Link::Iterator(link) => Some(link),
-            Link::Hook(_) => None,
+            Link::Hook(_) | Link::Pinned(_) => None,
         }
     }
 }
 
 fn attach(ebpf: &mut Ebpf, name: &'static str, hook: Hook, ground: &Ground) -> Result<Link, LoadError> {
+    if let Some(adopted) = ground.adopt(name)? {
+        return Ok(adopted);
+    }
     let failed = |source| LoadError::Program { name, source: Box::new(source) };
     match hook {
         Hook::Tracepoint(tracepoint) => {
             let program: &mut BtfTracePoint = program(ebpf, name)?;
             program.load(tracepoint, &ground.btf).map_err(failed)?;
             let id = program.attach().map_err(failed)?;
-            Ok(Link::Hook(program.take_link(id).map_err(failed)?.into()))
+            ground.hold(name, program.take_link(id).map_err(failed)?.into())
         }
         Hook::Packets(direction) => {
             let program: &mut CgroupSkb = program(ebpf, name)?;
@@ -84,7 +124,10 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, hook: Hook, ground: &Ground) -> R
             // Links always share a cgroup with others; the kernel refuses to be told so.
             let id = program.attach(&ground.cgroup, direction, CgroupAttachMode::Single).map_err(failed)?;
             let link = program.take_link(id).map_err(failed)?;
-            Ok(Link::Hook(FdLink::try_from(link).map_err(|source| io_error(name)(io::Error::other(source)))?))
+            ground.hold(
+                name,
+                FdLink::try_from(link).map_err(|source| io_error(name)(io::Error::other(source)))?,
+            )
         }
         Hook::Iterator { target, over } => {
             let map = over.map(|map| map_of(ebpf, map)).transpose()?;

@@ -1,5 +1,6 @@
 //! What a test stands on: two hosts (namespaces joined by a veth pair), a probe, and a collector that keeps the rows.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -18,21 +19,24 @@ use weir_wire::{IngestError, Limits, Sink, flight_service};
 /// How long a test waits for what must come; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Keeps what it gets.
+/// Keeps what it gets; as a collector does, each batch once.
 #[derive(Default)]
 pub(crate) struct Keeper {
+    known: Mutex<HashSet<BatchMeta>>,
     kept: Mutex<Vec<(BatchMeta, RecordBatch)>>,
 }
 
 impl Sink for Keeper {
     async fn ingest(&self, meta: BatchMeta, batch: RecordBatch) -> Result<(), IngestError> {
-        self.kept.lock().push((meta, batch));
+        if self.known.lock().insert(meta.clone()) {
+            self.kept.lock().push((meta, batch));
+        }
         Ok(())
     }
 }
 
 impl Keeper {
-    fn rows<R: Row>(&self) -> Vec<R> {
+    pub(crate) fn rows<R: Row>(&self) -> Vec<R> {
         let kept = self.kept.lock();
         let batches = kept.iter().filter(|(meta, _)| meta.table == R::table().name);
         batches.flat_map(|(_, batch)| R::from_batch(batch).unwrap()).collect()
@@ -44,6 +48,36 @@ impl Keeper {
         rows.retain(|row| row.server_port == Some(port));
         rows.sort_by_key(|row| row.end_time);
         rows
+    }
+
+    /// How many rows of flows there are, anyone's.
+    pub(crate) fn count_flows(&self) -> usize {
+        let kept = self.kept.lock();
+        kept.iter().filter(|(meta, _)| meta.table == "flows").map(|(_, batch)| batch.num_rows()).sum()
+    }
+
+    /// How much a loss counter says.
+    pub(crate) fn lost(&self, counter: &str) -> i64 {
+        let rows: Vec<ProbeHealthRow> = self.rows();
+        rows.iter().filter(|row| row.counter.as_deref() == Some(counter)).map(|row| row.value).sum()
+    }
+
+    /// Waits for a state; fails with what there is instead.
+    pub(crate) async fn until<T: std::fmt::Debug>(
+        &self,
+        what: &str,
+        look: impl Fn(&Keeper) -> T,
+        is_it: impl Fn(&T) -> bool,
+    ) -> T {
+        let began = Instant::now();
+        loop {
+            let seen = look(self);
+            if is_it(&seen) {
+                return seen;
+            }
+            assert!(began.elapsed() < PATIENCE, "{what} never came; there is {seen:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
@@ -84,8 +118,7 @@ impl Bench {
     }
 
     pub(crate) fn lost(&self, counter: &str) -> i64 {
-        let rows: Vec<ProbeHealthRow> = self.rows();
-        rows.iter().filter(|row| row.counter.as_deref() == Some(counter)).map(|row| row.value).sum()
+        self.keeper.lost(counter)
     }
 
     /// Waits for a state; fails with what there is instead.
@@ -95,15 +128,7 @@ impl Bench {
         look: impl Fn(&Bench) -> T,
         is_it: impl Fn(&T) -> bool,
     ) -> T {
-        let began = Instant::now();
-        loop {
-            let seen = look(self);
-            if is_it(&seen) {
-                return seen;
-            }
-            assert!(began.elapsed() < PATIENCE, "{what} never came; there is {seen:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.keeper.until(what, |_| look(self), is_it).await
     }
 
     /// Waits until both ends reported the end of the connections to `port`: `(client's rows, server's rows)`.
@@ -132,13 +157,18 @@ pub(crate) async fn collector() -> (Arc<Keeper>, String) {
     let keeper = Arc::new(Keeper::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    serve(&keeper, listener);
+    (keeper, endpoint)
+}
+
+/// A collector from now on.
+pub(crate) fn serve(keeper: &Arc<Keeper>, listener: tokio::net::TcpListener) {
     let service = flight_service(keeper.clone(), Limits::default());
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
-    (keeper, endpoint)
 }
 
 /// Two hosts on one wire: `10.83.0.1`, `fd83::1` and `10.83.0.2`, `fd83::2`.

@@ -9,6 +9,7 @@ use crate::bench::{Hosts, collector};
 async fn an_unmounted_cgroup_v2_is_mounted_for_the_probe_alone() {
     let hosts = Hosts::new();
     let (keeper, endpoint) = collector().await;
+    let state = tempfile::tempdir().unwrap();
     let mut probe = Command::new("unshare")
         .args([
             "--mount",
@@ -17,7 +18,8 @@ async fn an_unmounted_cgroup_v2_is_mounted_for_the_probe_alone() {
             "umount -t cgroup2 -a && exec \"$0\" \"$@\"",
             env!("CARGO_BIN_EXE_weir-probe"),
         ])
-        .args(["--collector", &endpoint, "--node", "bare"])
+        .args(["--collector", &endpoint, "--node", "bare", "--state-dir"])
+        .arg(state.path())
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();

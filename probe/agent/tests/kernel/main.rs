@@ -9,6 +9,7 @@ mod features;
 mod host;
 mod losses;
 mod older;
+mod restart;
 mod tcp;
 mod tls;
 mod udp;

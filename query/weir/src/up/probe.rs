@@ -2,6 +2,7 @@
 //! the ready file. Without it everything else works, so no failure here ends `weir up`.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -21,11 +22,22 @@ pub(crate) struct Running {
 }
 
 /// Loads and attaches the probe, shipping to `flight` over loopback by the same way as one on another node.
-pub(crate) async fn start(wanted: bool, node: &str, flight: SocketAddr, stop: &CancellationToken) -> Running {
+pub(crate) async fn start(
+    wanted: bool,
+    node: &str,
+    flight: SocketAddr,
+    data_dir: &Path,
+    stop: &CancellationToken,
+) -> Running {
     if !wanted {
         return Running::off("switched off by --no-probe".to_owned());
     }
-    let config = Config { collector: format!("http://{flight}"), node: node.to_owned(), ..Config::default() };
+    let config = Config {
+        collector: format!("http://{flight}"),
+        node: node.to_owned(),
+        state_dir: Some(data_dir.join("probe")),
+        ..Config::default()
+    };
     match Probe::start(config).await {
         Ok(probe) => Running::on(probe, stop.clone()),
         Err(missing @ ProbeError::Missing(_)) => Running::off(missing.to_string()),
