@@ -115,3 +115,20 @@ conformance: ## Score TLS parsing against captures with known answers, where ../
 .PHONY: bench
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
 	@cargo bench --locked --profile dev --workspace --bench ingest --bench import --bench aggregate
+
+.PHONY: hooks
+hooks: ## Judge the candidate hooks on this kernel: ns an event, throughput with and without (root, ~10 min; ROUNDS=0: 2 min)
+	@deploy/setup.sh bench
+	@probe/bpf/build.sh --candidates $(CURDIR)/target/candidates.bpf.o
+	@CANDIDATES=$(CURDIR)/target/candidates.bpf.o cargo bench --locked --profile dev --workspace --bench hooks
+
+.PHONY: cost
+cost: ## What the probe costs at each level, against targets and a per-packet program (root, ~15 min; PART=events: 1 min)
+	@deploy/setup.sh bench
+	@probe/bpf/build.sh --candidates $(CURDIR)/target/candidates.bpf.o
+	@CANDIDATES=$(CURDIR)/target/candidates.bpf.o cargo bench --locked --profile dev --workspace --bench cost
+
+.PHONY: soak
+soak: ## Churn for MINUTES=30: every connection in flows once, memory flat, losses counted (root)
+	@cargo build --locked --workspace --bins
+	@cargo bench --locked --profile dev --workspace --bench soak

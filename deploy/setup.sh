@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building or testing Weir needs on Debian or Ubuntu, and only what is missing.
-# usage: deploy/setup.sh run|test|bpf      (`run` is enough to build and start; `test` adds peers and a browser)
+# usage: deploy/setup.sh run|test|bench|bpf   (`run` is enough to build and start; `test` adds peers and a browser, `bench` loads)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rust_version=1.95.0
@@ -55,6 +55,12 @@ case ${1:-run} in
     "$0" run
     apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables python3=python3 \
       /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump ;;
+  bench)
+    "$0" run
+    had_nginx=$(command -v nginx || true)
+    apt_packages ip=iproute2 wrk=wrk iperf3=iperf3 nginx=nginx-light
+    # The package starts a web server, which nobody asked for: the benches start their own.
+    if [ -z "$had_nginx" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now nginx; fi ;;
   bpf) probe/bpf/build.sh --setup ;;
   *) sed -n '2,4p' "$0"; exit 64 ;;
 esac

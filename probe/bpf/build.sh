@@ -3,6 +3,7 @@
 #
 #   build.sh          build and put the object beside this script
 #   build.sh --check  build and compare with the committed object; fails where a byte differs
+#   build.sh --candidates FILE  build the drafts of hooks that `make hooks` measures
 #
 # The toolchain is pinned and paths are remapped, so that the bytes are the same on every machine.
 set -eu
@@ -45,7 +46,9 @@ fi
 target=$(mktemp -d)
 trap 'rm -rf "$target"' EXIT
 registry=${CARGO_HOME:-$HOME/.cargo}/registry
-say "building weir.bpf.o"
+binary=weir-bpf
+[ "${1:-}" = --candidates ] && binary=candidates
+say "building $binary"
 # Not the caller's flags and settings: they would change the bytes.
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_UNSTABLE_BUILD_DIR_NEW_LAYOUT CARGO_RESOLVER_FEATURE_UNIFICATION \
     CARGO_UNSTABLE_FEATURE_UNIFICATION CARGO_UNSTABLE_FINE_GRAIN_LOCKING CARGO_BUILD_TARGET_DIR || true
@@ -58,13 +61,15 @@ flags="$flags --remap-path-prefix=$target=/target"
 (
     cd "$here"
     RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$target" CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS="$flags" \
-        cargo "+$RUST" build --quiet --locked --release -Z build-std=core --target bpfel-unknown-none
+        cargo "+$RUST" build --quiet --locked --release -Z build-std=core --target bpfel-unknown-none --bin "$binary"
 )
-built="$target/bpfel-unknown-none/release/weir-bpf"
+built="$target/bpfel-unknown-none/release/$binary"
 # The types of the maps (BTF) stay, the debugger's sections go.
 "/usr/lib/llvm-$LLVM/bin/llvm-strip" -g "$built"
 
-if [ "${1:-}" = --check ]; then
+if [ "$binary" = candidates ]; then
+    cp "$built" "$2"
+elif [ "${1:-}" = --check ]; then
     if ! cmp "$built" "$here/weir.bpf.o"; then
         say "the committed weir.bpf.o is not what its sources make: run probe/bpf/build.sh and commit it"
         exit 1

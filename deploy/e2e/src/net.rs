@@ -25,6 +25,11 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The file that a thread enters it by.
+    pub fn path(&self) -> std::path::PathBuf {
+        format!("/run/netns/{}", self.name).into()
+    }
+
     /// A command that will run `program` inside. Only the network is another one: `ip netns exec` would also hide
     /// the cgroups, which a probe needs.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {

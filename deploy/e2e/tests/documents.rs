@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "deploy/README.md",
     "collector/adr/0001-store-format.md",
+    "probe/adr/0001-hooks.md",
 ];
 /// Folders at the top whose paths a document may name in its text.
 const TOP: [&str; 6] = ["probe/", "collector/", "query/", "ui/", "deploy/", "docs/"];

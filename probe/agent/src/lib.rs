@@ -58,6 +58,13 @@ pub use load::LoadError;
 pub use preflight::{Check, Missing, Preflight, preflight};
 pub use programs::{ProgramFacts, programs_of};
 
+/// For the benches of hooks; a promise to nobody else.
+#[doc(hidden)]
+pub mod lab {
+    pub use crate::load::kernel_offsets;
+    pub use crate::sys::{link_iterator, open_iterator};
+}
+
 /// Why the probe doesn't run.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {

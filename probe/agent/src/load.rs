@@ -31,6 +31,8 @@ use attach::{Attached, Ground};
 use offsets::Offsets;
 use pins::Pins;
 
+pub use offsets::kernel_offsets;
+
 /// The committed object: a plain `cargo build` needs no BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/weir.bpf.o");
 

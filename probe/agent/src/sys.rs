@@ -94,7 +94,7 @@ struct MapElement {
 }
 
 /// Links an iterator program, over the values of `map` if it is one over a map.
-pub(crate) fn link_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+pub fn link_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     // union bpf_iter_link_info: its first member is the map's descriptor.
     let info: u32 = map.map_or(0, |map| map.as_raw_fd() as u32);
     let mut attr = LinkCreate {
@@ -112,7 +112,7 @@ pub(crate) fn link_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>
 }
 
 /// Opens one run of a linked iterator; reading the file runs it.
-pub(crate) fn open_iterator(link: &OwnedFd) -> io::Result<File> {
+pub fn open_iterator(link: &OwnedFd) -> io::Result<File> {
     let fd = bpf(BPF_ITER_CREATE, &IterCreate { link_fd: link.as_raw_fd() as u32, flags: 0 })?;
     // SAFETY: the kernel just made this descriptor for us.
     Ok(unsafe { File::from_raw_fd(fd) })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use weir_abi::{FIELD_NAMES, Field};
 
-use super::{LoadError, io_error};
+use super::{KERNEL_TYPES, LoadError, io_error};
 use crate::btf::{BtfError, Types};
 use crate::features::{FEATURES, Feature};
 
@@ -50,6 +50,17 @@ impl Offsets {
             })
         })
     }
+}
+
+/// Where fields of the running kernel lie, by `struct.member.member`.
+///
+/// # Errors
+/// [`LoadError::Types`] with the first that it lacks.
+pub fn kernel_offsets(paths: &[&str]) -> Result<Vec<u32>, LoadError> {
+    let bytes = std::fs::read(KERNEL_TYPES).map_err(io_error(KERNEL_TYPES))?;
+    let types_error = |source| LoadError::Types { path: KERNEL_TYPES.to_owned(), source };
+    let types = Types::read(&bytes).map_err(types_error)?;
+    paths.iter().map(|path| types.offset(path).map_err(types_error)).collect()
 }
 
 /// Whether only features that can be switched off read the field.

@@ -1,0 +1,170 @@
+//! The load's log against what SQL says: each connection once for each end, with its bytes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use weir_e2e::Weir;
+
+use crate::load::{Logged, PORT};
+
+/// How long the last rows may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Report {
+    connections: usize,
+    /// Ends of connections: two for each that was logged.
+    right: usize,
+    missing: usize,
+    doubled: usize,
+    wrong_bytes: usize,
+    /// In `flows` and not in the log.
+    invented: usize,
+    examples: Vec<String>,
+}
+
+/// What the log has of one pair of address and port.
+#[derive(Debug, Default)]
+struct Wanted {
+    connections: i64,
+    client_bytes: i64,
+    server_bytes: i64,
+}
+
+/// The same from one end, as `flows` has it.
+#[derive(Debug, Default)]
+struct Found {
+    connections: i64,
+    endings: i64,
+    client_bytes: i64,
+    server_bytes: i64,
+}
+
+/// Waits until the last rows are there, then compares everything.
+pub(crate) async fn compare(weir: &Weir, log: &[Logged]) -> anyhow::Result<Report> {
+    let ended = format!(
+        "SELECT count(*) FROM flows WHERE server_port = {PORT} AND node = 'soak' AND state IN ('only', 'closed')"
+    );
+    let (began, wanted) = (Instant::now(), log.len() as i64 * 2);
+    while weir.number(&ended).await? < wanted && began.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // The kernel gives a port again soon after a reset: then they are judged together.
+    let mut by_address: BTreeMap<Ipv4Addr, BTreeMap<u16, Wanted>> = BTreeMap::new();
+    for logged in log {
+        let wanted = by_address.entry(logged.server_ip).or_default().entry(logged.client_port).or_default();
+        wanted.connections += 1;
+        wanted.client_bytes += logged.client_bytes as i64;
+        wanted.server_bytes += logged.server_bytes as i64;
+    }
+    let mut report = Report { connections: log.len(), ..Report::default() };
+    for (address, by_port) in by_address {
+        let mut found = ends_at(weir, address).await?;
+        for (port, wanted) in by_port {
+            for observer in ["client", "server"] {
+                let end = format!("{observer}'s end of {address} from port {port}");
+                let found = found.remove(&(port, observer.to_owned())).unwrap_or_default();
+                report.judge(&end, &wanted, &found);
+            }
+        }
+        report.invented += found.len();
+    }
+    Ok(report)
+}
+
+async fn ends_at(weir: &Weir, address: Ipv4Addr) -> anyhow::Result<HashMap<(u16, String), Found>> {
+    let rows = weir
+        .sql(&format!(
+            "SELECT client_port, observer, count(DISTINCT connection_id),
+                    sum(CASE WHEN state IN ('only', 'closed') THEN 1 ELSE 0 END), sum(client_bytes), sum(server_bytes)
+             FROM flows WHERE server_ip = '{address}' AND server_port = {PORT} AND node = 'soak' GROUP BY 1, 2"
+        ))
+        .await?;
+    let mut ends = HashMap::new();
+    for row in rows {
+        let number = |index: usize| number(&row[index]);
+        let observer = row[1].as_str().context("an observer")?.to_owned();
+        let found = Found {
+            connections: number(2)?,
+            endings: number(3)?,
+            client_bytes: number(4)?,
+            server_bytes: number(5)?,
+        };
+        ends.insert((u16::try_from(number(0)?)?, observer), found);
+    }
+    Ok(ends)
+}
+
+/// 64-bit numbers are text in JSON.
+fn number(value: &Value) -> anyhow::Result<i64> {
+    match value {
+        Value::String(digits) => digits.parse().with_context(|| digits.clone()),
+        other => other.as_i64().with_context(|| format!("{other} is no number")),
+    }
+}
+
+/// What the probe says that it lost, by counter.
+pub(crate) async fn losses(weir: &Weir) -> anyhow::Result<Vec<(String, i64)>> {
+    let rows = weir
+        .sql("SELECT counter, sum(value) FROM probe_health WHERE kind = 'lost' AND node = 'soak' GROUP BY 1 ORDER BY 1")
+        .await?;
+    rows.iter().map(|row| Ok((row[0].as_str().context("a counter")?.to_owned(), number(&row[1])?))).collect()
+}
+
+impl Report {
+    fn judge(&mut self, end: &str, wanted: &Wanted, found: &Found) {
+        let right_bytes =
+            (found.client_bytes, found.server_bytes) == (wanted.client_bytes, wanted.server_bytes);
+        let most = found.endings.max(found.connections);
+        let least = found.endings.min(found.connections);
+        self.right += least.min(wanted.connections) as usize;
+        if least < wanted.connections {
+            self.missing += (wanted.connections - least) as usize;
+        } else if most > wanted.connections {
+            self.doubled += (most - wanted.connections) as usize;
+        } else if !right_bytes {
+            self.wrong_bytes += 1;
+            self.right -= wanted.connections as usize;
+        } else {
+            return;
+        }
+        if self.examples.len() < 10 {
+            self.examples.push(format!("{end}: {found:?} where the log has {wanted:?}"));
+        }
+    }
+
+    /// Prints rows of a table; whether everything is there, or said to be lost.
+    pub(crate) fn print(&self, lost: &[(String, i64)]) -> bool {
+        let lost_in_all: i64 = lost.iter().map(|(_, count)| count).sum();
+        let shown: Vec<String> = lost.iter().map(|(counter, count)| format!("{counter} {count}")).collect();
+        println!("| connections in the load's log | {} | |", self.connections);
+        println!(
+            "| ends in `flows` exactly once, with the right bytes | {} of {} | |",
+            self.right,
+            self.connections * 2
+        );
+        println!(
+            "| losses counted | {} | |",
+            if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+        );
+        let silent = (self.missing as i64 - lost_in_all).max(0);
+        let rows = [
+            ("missing", self.missing, silent == 0),
+            ("doubled", self.doubled, self.doubled == 0),
+            ("with other bytes", self.wrong_bytes, self.wrong_bytes == 0),
+            ("in `flows` and not in the log", self.invented, self.invented == 0),
+        ];
+        for (what, count, is_good) in rows {
+            let verdict = if is_good { if count == 0 { "none" } else { "counted" } } else { "wrong" };
+            println!("| {what} | {count} | **{verdict}** |");
+        }
+        for example in &self.examples {
+            println!("    {example}");
+        }
+        rows.iter().all(|(_, _, is_good)| *is_good)
+    }
+}
