@@ -1,5 +1,7 @@
 //! Losses and gauges → rows of `probe_health`, so that no answer looks more complete than it is.
 
+use std::collections::BTreeMap;
+
 use smol_str::SmolStr;
 use weir_abi::Lost;
 use weir_model::ProbeHealthRow;
@@ -26,6 +28,51 @@ pub(crate) struct OwnLosses {
 /// What the kernel lost since its programs were loaded, by [`Lost`].
 pub(crate) type KernelLosses = [u64; Lost::COUNT];
 
+impl OwnLosses {
+    /// All of them with name and sentence.
+    fn all(&self) -> [(&'static str, &'static str, u64); 6] {
+        [
+            (
+                "rows_dropped",
+                "rows missing: the collector was away or slow for longer than the spool holds, raise spool_bytes",
+                self.rows_dropped,
+            ),
+            ("rows_refused", "rows missing: the collector refused them, its log says why", self.rows_refused),
+            (
+                "ended_unseen",
+                "connections without their last row: they ended while the probe was not running",
+                self.ended_unseen,
+            ),
+            (
+                "state_unreadable",
+                "restarts that began anew: another version of the probe wrote the state",
+                self.state_unreadable,
+            ),
+            (
+                "handshakes_given_up",
+                "handshakes missing or partial: some of their bytes were not seen",
+                self.handshakes_given_up,
+            ),
+            (
+                "records_unreadable",
+                "records of another version: agent and kernel programs don't fit, restart the probe",
+                self.records_unreadable,
+            ),
+        ]
+    }
+}
+
+/// Everything that was lost, the kernel's and our own: name, sentence, count.
+pub(crate) fn losses(
+    kernel: &KernelLosses,
+    own: &OwnLosses,
+) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+    let kernel = *kernel;
+    let kernel =
+        Lost::ALL.into_iter().map(move |(which, name, message)| (name, message, kernel[which as usize]));
+    kernel.chain(own.all())
+}
+
 /// Turns counts since the start into counts since the last row.
 #[derive(Default)]
 pub(crate) struct Health {
@@ -37,6 +84,11 @@ impl Health {
     /// Goes on where an earlier run stopped telling.
     pub(crate) fn after(kernel: KernelLosses) -> Health {
         Health { kernel, own: OwnLosses::default() }
+    }
+
+    /// Everything that was told: name and count.
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        losses(&self.kernel, &self.own).map(|(name, _, count)| (name, count)).collect()
     }
 
     /// What was told of the kernel's losses.
@@ -71,7 +123,8 @@ impl Health {
                 ..template.clone()
             });
         }
-        let mut lost = |counter, message, now: u64, before: u64| {
+        let (now, before) = (losses(&kernel, &own), losses(&self.kernel, &self.own));
+        for ((counter, message, now), (_, _, before)) in now.zip(before) {
             if now > before {
                 rows.push(ProbeHealthRow {
                     counter: Some(SmolStr::new_static(counter)),
@@ -81,46 +134,7 @@ impl Health {
                     ..template.clone()
                 });
             }
-        };
-        for (which, counter, message) in Lost::ALL {
-            lost(counter, message, kernel[which as usize], self.kernel[which as usize]);
         }
-        lost(
-            "rows_dropped",
-            "rows missing: the collector was away or slow for longer than the spool holds, raise spool_bytes",
-            own.rows_dropped,
-            self.own.rows_dropped,
-        );
-        lost(
-            "rows_refused",
-            "rows missing: the collector refused them, its log says why",
-            own.rows_refused,
-            self.own.rows_refused,
-        );
-        lost(
-            "ended_unseen",
-            "connections without their last row: they ended while the probe was not running",
-            own.ended_unseen,
-            self.own.ended_unseen,
-        );
-        lost(
-            "state_unreadable",
-            "restarts that began anew: another version of the probe wrote the state",
-            own.state_unreadable,
-            self.own.state_unreadable,
-        );
-        lost(
-            "handshakes_given_up",
-            "handshakes missing or partial: some of their bytes were not seen",
-            own.handshakes_given_up,
-            self.own.handshakes_given_up,
-        );
-        lost(
-            "records_unreadable",
-            "records of another version: agent and kernel programs don't fit, restart the probe",
-            own.records_unreadable,
-            self.own.records_unreadable,
-        );
         (self.kernel, self.own) = (kernel, own);
         rows
     }
@@ -150,6 +164,7 @@ mod tests {
             [("connections", 0), ("udp_map_full", 1)].map(|(counter, value)| (counter.to_owned(), value))
         );
     }
+
     #[test]
     fn a_feature_that_is_off_is_told_each_time_with_its_reason() {
         let off = FeatureState::Off { reason: "no such type".to_owned(), without: "rows lack it" };

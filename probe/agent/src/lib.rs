@@ -18,6 +18,8 @@
 //! | `journal.rs`    | rows and state on disk, until the collector has them and for the next run  |
 //! | `keep.rs`       | what an earlier run kept, and what this one keeps                          |
 //! | `ship.rs`       | rows → journal → collector                                                 |
+//! | `status.rs`     | how this probe is, on loopback                                             |
+//! | `confine.rs`    | what a running probe may still do                                          |
 //! | `sys.rs`        | the only unsafe code                                                       |
 //!
 //! A clean stop leaves no program behind; one that crashed finds them at work again where the BPF file system is there. Payload beyond a
@@ -26,6 +28,7 @@
 mod btf;
 mod clock;
 mod config;
+mod confine;
 mod drain;
 mod ends;
 mod features;
@@ -40,6 +43,7 @@ mod preflight;
 mod programs;
 mod reassemble;
 mod ship;
+pub mod status;
 mod sys;
 mod udp;
 mod watch;
@@ -53,6 +57,7 @@ use weir_wire::{Shipper, ShipperConfig};
 
 pub use btf::BtfError;
 pub use config::{Config, Level};
+pub use confine::{ConfineError, confine};
 pub use features::{FeatureState, FeatureStatus};
 pub use load::LoadError;
 pub use preflight::{Check, Missing, Preflight, preflight};
@@ -89,29 +94,40 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Checks the machine, then loads and attaches the kernel programs (some 100 ms).
+    /// Checks the machine, then loads and attaches the kernel programs (some 100 ms), without blocking others.
+    ///
+    /// # Errors
+    /// As [`Probe::load`].
+    pub async fn start(config: Config) -> Result<Probe, ProbeError> {
+        let loading = tokio::task::spawn_blocking(move || Probe::load(config));
+        loading.await.map_err(|error| ProbeError::Thread(error.into()))?
+    }
+
+    /// As [`Probe::start`], on this thread: for a process that has no other yet, and gives rights back afterwards.
     ///
     /// # Errors
     /// [`ProbeError::Missing`] if this machine lacks what they need, [`ProbeError::Kernel`] if the kernel refuses them.
-    pub async fn start(config: Config) -> Result<Probe, ProbeError> {
+    pub fn load(config: Config) -> Result<Probe, ProbeError> {
         if let Some(missing) = preflight(&config.kernel_types).missing() {
             return Err(missing.into());
         }
-        let loading = tokio::task::spawn_blocking(move || {
-            let wanted = load::Wanted::of(&config);
-            let cgroups = preflight::CgroupRoot::open()?;
-            let keep = keep::Keep::open(&config, &wanted);
-            let kernel = load::Kernel::load(&wanted, &cgroups, keep.pins.as_ref())?;
-            let identities = identity::Identities::new(cgroups);
-            let watch = watch::Watch::new(kernel, &config, identities, keep).map_err(ProbeError::Spool)?;
-            Ok::<_, ProbeError>(Probe { config, watch })
-        });
-        let probe = loading.await.map_err(|error| ProbeError::Thread(error.into()))??;
+        let wanted = load::Wanted::of(&config);
+        let cgroups = preflight::CgroupRoot::open()?;
+        let keep = keep::Keep::open(&config, &wanted);
+        let kernel = load::Kernel::load(&wanted, &cgroups, keep.pins.as_ref())?;
+        let identities = identity::Identities::new(cgroups);
+        let watch = watch::Watch::new(kernel, &config, identities, keep).map_err(ProbeError::Spool)?;
+        let probe = Probe { config, watch };
         for feature in probe.features().iter().filter(|feature| feature.is_off()) {
             warn!("{feature}");
         }
         info!(node = %probe.config.node, "kernel programs attached");
         Ok(probe)
+    }
+
+    /// What it says of itself, for [`status::serve`].
+    pub fn status(&self) -> Arc<status::Status> {
+        self.watch.status()
     }
 
     /// What works and what doesn't on this kernel.

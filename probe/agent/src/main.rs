@@ -1,11 +1,13 @@
 //! `weir-probe`, the node agent: connections out of the kernel, batches out to the collector.
 
 use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
+use tracing::warn;
 use weir_kit::exit;
 
 /// Reports this node's connections to a Weir collector.
@@ -23,6 +25,13 @@ struct Cli {
     /// Take off the kernel programs that a stopped probe left at work (--keep-attached, or a crash), and end.
     #[arg(long)]
     detach: bool,
+    /// Answer /healthz, /readyz and /metrics there; loopback only.
+    #[arg(long, env = "WEIR_PROBE_HEALTH", default_value = "127.0.0.1:8482", value_parser = weir_probe::status::loopback)]
+    health: SocketAddr,
+    /// Keep all rights, for debugging. Else the probe gives back, once its kernel programs are at work, every capability
+    /// and system call that it doesn't need.
+    #[arg(long)]
+    unconfined: bool,
     /// Make this file once the kernel programs are at work.
     #[arg(long)]
     ready_file: Option<PathBuf>,
@@ -61,15 +70,41 @@ fn work(cli: Cli) -> anyhow::Result<()> {
     if cli.verify {
         return verify(&cli.probe);
     }
+    let listener = bind_health(cli.health);
+    let probe = weir_probe::Probe::load(cli.probe)?;
+    if cli.unconfined {
+        warn!("keeps all its rights, as --unconfined asks");
+    } else {
+        // While there is one thread: the others get what it has.
+        weir_probe::confine()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let stop = weir_kit::stop::on_signal()?;
-        let probe = weir_probe::Probe::start(cli.probe).await?;
         if let Some(path) = &cli.ready_file {
             std::fs::write(path, "").with_context(|| format!("ready file {}", path.display()))?;
         }
+        if let Some(listener) = listener {
+            let serving = weir_probe::status::serve(listener, probe.status(), stop.clone());
+            tokio::spawn(async {
+                if let Err(error) = serving.await {
+                    warn!(%error, "health is not answered");
+                }
+            });
+        }
         Ok(probe.run(stop).await?)
     })
+}
+
+/// A probe that nobody can ask is still a probe.
+fn bind_health(address: SocketAddr) -> Option<TcpListener> {
+    match TcpListener::bind(address) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            warn!(%address, %error, "health is not answered: name another address with --health");
+            None
+        }
+    }
 }
 
 /// One line a feature; fails where the probe can't run or lacks one.

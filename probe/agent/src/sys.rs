@@ -167,3 +167,48 @@ fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<i32> {
     succeeded(result)?;
     Ok(result as i32)
 }
+
+/// `struct __user_cap_header_struct`.
+#[repr(C)]
+struct CapabilityHead {
+    version: u32,
+    pid: i32,
+}
+
+/// `struct __user_cap_data_struct`; two of them hold 64 capabilities.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityWord {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+const CAP_SETPCAP: u32 = 8;
+const CAPABILITIES: u32 = 64;
+
+/// Keeps of this thread's capabilities those in `kept`, for itself and whatever it becomes, and lets no program that it
+/// might start have more (`capabilities(7)`).
+pub(crate) fn keep_capabilities(kept: u64) -> io::Result<()> {
+    let head = CapabilityHead { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut words = [CapabilityWord::default(); 2];
+    // SAFETY: both structs are what the version asks for.
+    succeeded(unsafe { libc::syscall(libc::SYS_capget, &raw const head, words.as_mut_ptr()) })?;
+    if words[0].effective >> CAP_SETPCAP & 1 == 1 {
+        for capability in (0..CAPABILITIES).filter(|capability| kept >> capability & 1 == 0) {
+            // SAFETY: a plain call with integers. It fails beyond the kernel's last capability, which there is none of.
+            let _ = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        }
+    }
+    for (index, word) in words.iter_mut().enumerate() {
+        let kept = (kept >> (32 * index)) as u32;
+        word.permitted &= kept;
+        word.effective = word.permitted;
+        word.inheritable = 0;
+    }
+    // SAFETY: as above, and it only reads them.
+    succeeded(unsafe { libc::syscall(libc::SYS_capset, &raw const head, words.as_ptr()) })?;
+    // SAFETY: a plain call with integers.
+    succeeded(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into())
+}

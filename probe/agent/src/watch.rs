@@ -1,6 +1,7 @@
 //! The probe's one working thread: polls the ring, sweeps the living, cuts the intervals, makes rows.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use weir_abi::{ConnRecord, KIND_CLOSED, Lost, SWEEP_ALL, SWEEP_EARLY, SWEEP_MOVE
 use weir_dissect::tls::Side;
 use weir_model::ProbeHealthRow;
 use weir_model::time::interval_start;
-use weir_wire::Shipper;
+use weir_wire::{ShipStats, Shipper};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -26,6 +27,7 @@ use crate::keep::{self, Keep};
 use crate::load::pins::Pins;
 use crate::load::{Kernel, LoadError};
 use crate::ship::Rows;
+use crate::status::{Numbers, Status};
 use crate::sys::Ring;
 use crate::udp::UdpFlows;
 
@@ -71,6 +73,7 @@ pub(crate) struct Watch {
     journal: Journal,
     /// Rows that could not be written down.
     unwritten_rows: u64,
+    status: Arc<Status>,
 }
 
 impl Watch {
@@ -141,12 +144,18 @@ impl Watch {
             pins: if config.keep_attached { None } else { pins },
             journal,
             unwritten_rows: 0,
+            status: Arc::default(),
         })
     }
 
     /// This run, as batches name it.
     pub(crate) fn boot_id(&self) -> &str {
         &self.boot_id
+    }
+
+    /// What it says of itself.
+    pub(crate) fn status(&self) -> Arc<Status> {
+        self.status.clone()
     }
 
     /// Where batches come out.
@@ -168,13 +177,16 @@ impl Watch {
     }
 
     fn work(&mut self, stop: &Receiver<()>, shipper: &Shipper) -> Result<(), LoadError> {
+        self.status.beat();
         self.take_over()?;
+        self.tell(shipper.stats());
         let mut next_cut = self.next_cut();
         let mut written = Instant::now();
         let mut swept = Instant::now();
         let mut opened = Instant::now();
         loop {
             let stopping = !matches!(stop.recv_timeout(POLL), Err(RecvTimeoutError::Timeout));
+            self.status.beat();
             self.drain();
             if self.has_opened()? {
                 opened = Instant::now();
@@ -187,9 +199,11 @@ impl Watch {
                 self.report_early_udp();
             }
             if stopping || self.now() >= next_cut {
-                self.losses.rows_refused = shipper.stats().refused_rows;
+                let shipped = shipper.stats();
+                self.losses.rows_refused = shipped.refused_rows;
                 self.cut(if stopping { self.now() } else { next_cut })?;
                 next_cut = self.next_cut();
+                self.tell(shipped);
             }
             if stopping || written.elapsed() >= GATHER || self.rows.len() >= ENOUGH_ROWS {
                 written = Instant::now();
@@ -199,6 +213,17 @@ impl Watch {
                 return Ok(());
             }
         }
+    }
+
+    fn tell(&self, shipped: ShipStats) {
+        self.status.tell(Numbers {
+            living: self.flows.len() + self.udp.len(),
+            waiting_rows: self.journal.spool().waiting_rows(),
+            acked_rows: shipped.acked_rows,
+            last_error: shipped.last_error,
+            lost: self.health.counts(),
+            features: self.kernel.features.clone(),
+        });
     }
 
     fn now(&self) -> i64 {

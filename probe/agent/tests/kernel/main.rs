@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod bench;
+mod confined;
 mod features;
 mod host;
 mod losses;

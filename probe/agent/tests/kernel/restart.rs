@@ -44,7 +44,18 @@ impl Place {
         let ready = self.directory.path().join("ready");
         let _ = std::fs::remove_file(&ready);
         let child = Command::new(env!("CARGO_BIN_EXE_weir-probe"))
-            .args(["--collector", endpoint, "--node", "restart", "--interval", "1", "--log", "warn"])
+            .args([
+                "--collector",
+                endpoint,
+                "--node",
+                "restart",
+                "--interval",
+                "1",
+                "--log",
+                "warn",
+                "--health",
+                "127.0.0.1:0",
+            ])
             .arg("--state-dir")
             .arg(self.state())
             .arg("--pin-dir")
