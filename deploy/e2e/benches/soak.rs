@@ -92,7 +92,7 @@ fn start_probe(weir: &Weir) -> anyhow::Result<Process> {
             command.env_remove(name);
         }
     }
-    command.args(["--collector", &weir.url("flight")?, "--node", "soak"]);
+    command.args(["--collector", &weir.url("flight")?, "--node", "soak", "--health", "127.0.0.1:0"]);
     command.arg("--state-dir").arg(weir.store().path("probe-state"));
     command.arg("--pin-dir").arg(format!("/sys/fs/bpf/weir-soak-{}", std::process::id()));
     Process::start(&mut command, &weir.store().path("probe.log"))

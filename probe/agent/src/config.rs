@@ -34,8 +34,8 @@ pub struct Config {
     /// Length of the intervals that flows are cut on, in seconds.
     #[arg(long, env = "WEIR_PROBE_INTERVAL", default_value = "10", value_parser = seconds)]
     pub interval: Duration,
-    /// Bytes of the ring buffer between kernel and probe; a power of two, at least 4096.
-    #[arg(long, env = "WEIR_PROBE_RING_BYTES", default_value_t = 8 << 20, value_parser = ring_bytes)]
+    /// Bytes of the ring buffer between kernel and probe; a power of two, at least 4096. Resident memory has it twice.
+    #[arg(long, env = "WEIR_PROBE_RING_BYTES", default_value_t = 4 << 20, value_parser = ring_bytes)]
     pub ring_bytes: u32,
     /// Seconds without a packet after which a UDP flow is over.
     #[arg(long, env = "WEIR_PROBE_UDP_IDLE", default_value = "30", value_parser = seconds)]
@@ -74,7 +74,7 @@ impl Default for Config {
             node: weir_kit::host::node_name(),
             level: Level::Exchanges,
             interval: Duration::from_secs(10),
-            ring_bytes: 8 << 20,
+            ring_bytes: 4 << 20,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             queue_bytes: 8 << 20,
@@ -98,6 +98,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn ring_bytes(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(bytes) if bytes.is_power_of_two() && bytes >= 4096 => Ok(bytes),
-        _ => Err("a ring has a power of two of bytes, at least 4096 (try 8388608)".to_owned()),
+        _ => Err("a ring has a power of two of bytes, at least 4096 (try 4194304)".to_owned()),
     }
 }

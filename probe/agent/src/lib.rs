@@ -62,6 +62,7 @@ pub use features::{FeatureState, FeatureStatus};
 pub use load::LoadError;
 pub use preflight::{Check, Missing, Preflight, preflight};
 pub use programs::{ProgramFacts, programs_of};
+pub use sys::save_memory;
 
 /// For the benches of hooks; a promise to nobody else.
 #[doc(hidden)]
@@ -118,6 +119,8 @@ impl Probe {
         let identities = identity::Identities::new(cgroups);
         let watch = watch::Watch::new(kernel, &config, identities, keep).map_err(ProbeError::Spool)?;
         let probe = Probe { config, watch };
+        // The kernel's types, of which only offsets are needed any more, took some 20 MB.
+        sys::give_memory_back();
         for feature in probe.features().iter().filter(|feature| feature.is_off()) {
             warn!("{feature}");
         }

@@ -12,8 +12,9 @@ mod offsets;
 pub(crate) mod pins;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray};
@@ -121,6 +122,32 @@ impl Wanted {
     }
 }
 
+/// What an iterator writes while it runs, piece by piece: memory doesn't grow with the connections there are.
+pub(crate) struct Pieces {
+    file: Option<File>,
+}
+
+impl Pieces {
+    /// The kernel gathers whole records in eight of its pages, and starts again when they are read.
+    const MOST: usize = 64 << 10;
+
+    /// Reads the next piece, which is whole `ConnRecord`s; `false` at the end.
+    pub(crate) fn next(&mut self, into: &mut Vec<u8>) -> Result<bool, LoadError> {
+        let Some(file) = &mut self.file else { return Ok(false) };
+        into.resize(Pieces::MOST, 0);
+        loop {
+            match file.read(into) {
+                Ok(length) => {
+                    into.truncate(length);
+                    return Ok(length > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io_error("read a socket iterator")(error)),
+            }
+        }
+    }
+}
+
 /// The programs at work, and their maps.
 pub(crate) struct Kernel {
     /// Ring of records.
@@ -195,23 +222,21 @@ impl Kernel {
         })
     }
 
-    /// Runs the iterator over all connections; the bytes are `ConnRecord`s.
-    pub(crate) fn sweep(&mut self, sweep: Sweep, into: &mut Vec<u8>) -> Result<(), LoadError> {
+    /// Runs the iterator over all connections.
+    pub(crate) fn sweep(&mut self, sweep: Sweep) -> Result<Pieces, LoadError> {
         self.sweep.set(0, SweepValue(sweep), 0).map_err(map_error(names::SWEEP))?;
-        self.iterate(features::SWEEP, into)
+        self.iterate(features::SWEEP)
     }
 
-    /// Picks up sockets that are older than the programs; the bytes are `ConnRecord`s. None where the feature is off.
-    pub(crate) fn backfill(&self, into: &mut Vec<u8>) -> Result<(), LoadError> {
-        self.iterate(features::BACKFILL, into)
+    /// Picks up sockets that are older than the programs. None where the feature is off.
+    pub(crate) fn backfill(&self) -> Result<Pieces, LoadError> {
+        self.iterate(features::BACKFILL)
     }
 
-    fn iterate(&self, program: &'static str, into: &mut Vec<u8>) -> Result<(), LoadError> {
-        into.clear();
-        match self.attached.iterator(program) {
-            Some(link) => read_all(link, into),
-            None => Ok(()),
-        }
+    fn iterate(&self, program: &'static str) -> Result<Pieces, LoadError> {
+        let link = self.attached.iterator(program);
+        let file = link.map(sys::open_iterator).transpose().map_err(io_error("run a socket iterator"))?;
+        Ok(Pieces { file })
     }
 
     /// How many connections were opened since load.
@@ -285,13 +310,6 @@ fn take<T>(
 ) -> Result<T, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::NotInObject(name))?;
     typed(map).map_err(map_error(name))
-}
-
-fn read_all(link: &OwnedFd, into: &mut Vec<u8>) -> Result<(), LoadError> {
-    let mut file = sys::open_iterator(link).map_err(io_error("run a socket iterator"))?;
-    // The kernel writes whole records into its own buffer of a few pages; ours grows with the connections there are.
-    file.read_to_end(into).map_err(io_error("read a socket iterator"))?;
-    Ok(())
 }
 
 /// An error with its causes, without the verifier's pages of log.

@@ -44,6 +44,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    weir_probe::save_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
 use weir_abi::{ChunkHead, ConnRecord, DatagramHead, Sweep, Totals, UdpFlow, UdpKey, UdpRecord};
@@ -91,6 +92,31 @@ struct MapElement {
     key: u64,
     value: u64,
     flags: u64,
+}
+
+static SAVES_MEMORY: AtomicBool = AtomicBool::new(false);
+
+/// Makes this process one that keeps little memory it doesn't use: one heap, large pieces apart, and what is free goes back
+/// to the kernel. For a process that is the probe and nothing else; to be called before it has threads.
+pub fn save_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the calls set numbers of the allocator. They fail for values that it doesn't know, which changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 512 << 10);
+    }
+    SAVES_MEMORY.store(true, Ordering::Relaxed);
+}
+
+/// Gives what is free back to the kernel, where [`save_memory`] asked for it: a collector in the same process has far more,
+/// and would wait meanwhile.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    if SAVES_MEMORY.load(Ordering::Relaxed) {
+        // SAFETY: the allocator's own function, which locks what it looks at.
+        unsafe { libc::malloc_trim(0) };
+    }
 }
 
 /// Links an iterator program, over the values of `map` if it is one over a map.

@@ -25,10 +25,10 @@ use crate::identity::Identities;
 use crate::journal::{Entry, Journal, Spool};
 use crate::keep::{self, Keep};
 use crate::load::pins::Pins;
-use crate::load::{Kernel, LoadError};
+use crate::load::{Kernel, LoadError, Pieces};
 use crate::ship::Rows;
 use crate::status::{Numbers, Status};
-use crate::sys::Ring;
+use crate::sys::{self, Ring};
 use crate::udp::UdpFlows;
 
 /// How often the ring is looked at. Nothing wakes us: a wake-up for each event would cost more than the rest.
@@ -43,6 +43,8 @@ const MEMORY_SPOOL: u64 = 64 << 20;
 const EARLY_PAUSE: Duration = Duration::from_millis(400);
 /// Age at which a connection that still lives is reported.
 const EARLY_AGE: Duration = Duration::from_millis(700);
+/// At most one part in so many of a core goes to looking for new ones among very many.
+const EARLY_SHARE: u32 = 50;
 /// After the last opening, so long may a connection be too young for its early row.
 const EARLY_WINDOW: Duration = Duration::from_millis(1_500);
 
@@ -62,7 +64,7 @@ pub(crate) struct Watch {
     health: Health,
     losses: OwnLosses,
     rows: Rows,
-    /// Output of an iterator, kept for its memory.
+    /// A piece of an iterator's output, kept for its memory.
     swept: Vec<u8>,
     opened: u64,
     lost_records: u64,
@@ -184,6 +186,7 @@ impl Watch {
         let mut written = Instant::now();
         let mut swept = Instant::now();
         let mut opened = Instant::now();
+        let mut early_pause = EARLY_PAUSE;
         loop {
             let stopping = !matches!(stop.recv_timeout(POLL), Err(RecvTimeoutError::Timeout));
             self.status.beat();
@@ -191,10 +194,11 @@ impl Watch {
             if self.has_opened()? {
                 opened = Instant::now();
             }
-            if swept.elapsed() >= EARLY_PAUSE {
+            if swept.elapsed() >= early_pause {
                 swept = Instant::now();
-                if opened.elapsed() < EARLY_WINDOW {
-                    self.sweep(SWEEP_EARLY, None, EARLY_AGE)?;
+                if opened.elapsed() < EARLY_WINDOW.max(early_pause + EARLY_AGE) {
+                    self.sweep(SWEEP_EARLY, None, EARLY_AGE, None)?;
+                    early_pause = EARLY_PAUSE.max(swept.elapsed() * EARLY_SHARE).min(self.interval);
                 }
                 self.report_early_udp();
             }
@@ -281,38 +285,62 @@ impl Watch {
             // The programs went on: all that happened is in the ring, or can be seen on the sockets. What is in neither had
             // no room in the ring, and the kernel counted it.
             self.drain();
-            self.sweep(SWEEP_ALL, None, Duration::ZERO)?;
-            self.forget_dead();
+            let mut alive = HashSet::new();
+            self.sweep(SWEEP_ALL, None, Duration::ZERO, Some(&mut alive))?;
+            self.forget_dead(&alive);
         } else {
-            self.kernel.backfill(&mut self.swept)?;
-            self.take_swept(None);
-            self.losses.ended_unseen += self.forget_dead();
+            let mut alive = HashSet::new();
+            let pieces = self.kernel.backfill()?;
+            self.take_pieces(pieces, None, Some(&mut alive))?;
+            self.losses.ended_unseen += self.forget_dead(&alive);
         }
         Ok(())
     }
 
     /// Forgets connections that were not among the living just now; returns how many.
-    fn forget_dead(&mut self) -> u64 {
-        let alive: HashSet<u64> = drain::living(&self.swept).map(|record| record.conn.cookie).collect();
+    fn forget_dead(&mut self, alive: &HashSet<u64>) -> u64 {
         // Those that ended since then say so in the ring, and need what is known of them for their last row.
         self.drain();
         self.handshakes.retain(|cookie| alive.contains(&cookie));
         self.flows.retain(|cookie| alive.contains(&cookie))
     }
 
-    /// Reports living connections; those that never were reported only from `age` on.
-    fn sweep(&mut self, mode: u32, cut_ns: Option<i64>, age: Duration) -> Result<(), LoadError> {
+    /// Reports living connections; those that never were reported only from `age` on. `alive` gets all that were.
+    fn sweep(
+        &mut self,
+        mode: u32,
+        cut_ns: Option<i64>,
+        age: Duration,
+        alive: Option<&mut HashSet<u64>>,
+    ) -> Result<(), LoadError> {
         let opened_before_ns = clock::boot_ns().saturating_sub(age.as_nanos() as u64);
-        self.kernel.sweep(Sweep { mode, _pad: 0, opened_before_ns }, &mut self.swept)?;
-        self.take_swept(cut_ns);
-        Ok(())
+        let pieces = self.kernel.sweep(Sweep { mode, _pad: 0, opened_before_ns })?;
+        self.take_pieces(pieces, cut_ns, alive)
     }
 
-    fn take_swept(&mut self, cut_ns: Option<i64>) {
-        let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
-        for mut record in drain::living(&self.swept) {
-            connection(&mut record, cut_ns, &mut self.flows, &mut self.handshakes, context, &mut self.rows);
+    fn take_pieces(
+        &mut self,
+        mut pieces: Pieces,
+        cut_ns: Option<i64>,
+        mut alive: Option<&mut HashSet<u64>>,
+    ) -> Result<(), LoadError> {
+        while pieces.next(&mut self.swept)? {
+            if let Some(alive) = &mut alive {
+                alive.extend(drain::living(&self.swept).map(|record| record.conn.cookie));
+            }
+            let context =
+                &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+            for mut record in drain::living(&self.swept) {
+                let (flows, handshakes) = (&mut self.flows, &mut self.handshakes);
+                connection(&mut record, cut_ns, flows, handshakes, context, &mut self.rows);
+            }
+            if self.rows.len() >= ENOUGH_ROWS {
+                self.write();
+                // The ring must not fill up while very many are swept.
+                self.drain();
+            }
         }
+        Ok(())
     }
 
     fn report_early_udp(&mut self) {
@@ -334,10 +362,13 @@ impl Watch {
         // A lost record may have been a connection's last: look at all that live, and forget the others.
         let lost_records = kernel_lost[Lost::RingFullConn as usize];
         let is_sure = std::mem::replace(&mut self.lost_records, lost_records) == lost_records;
-        self.sweep(if is_sure { SWEEP_MOVED } else { SWEEP_ALL }, Some(cut_ns), late)?;
-        if !is_sure {
+        if is_sure {
+            self.sweep(SWEEP_MOVED, Some(cut_ns), late, None)?;
+        } else {
+            let mut alive = HashSet::new();
+            self.sweep(SWEEP_ALL, Some(cut_ns), late, Some(&mut alive))?;
             // Counted by the kernel already, as records for which the ring had no room.
-            self.forget_dead();
+            self.forget_dead(&alive);
         }
         self.cut_udp(cut_ns)?;
         self.losses.handshakes_given_up = self.handshakes.given_up;
@@ -353,6 +384,7 @@ impl Watch {
         self.rows.health.extend(self.health.rows(kernel_lost, self.losses, living, features, template));
         self.clock.follow();
         self.identities.forget_processes();
+        sys::give_memory_back();
         Ok(())
     }
 

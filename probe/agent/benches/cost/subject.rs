@@ -138,7 +138,7 @@ impl Yard {
         self.started.set(self.started.get() + 1);
         let state = self.states.path().join(self.started.get().to_string());
         command.args(["--collector", &self.collector, "--node", "bench"]).args(flags);
-        command.arg("--state-dir").arg(state);
+        command.args(["--health", "127.0.0.1:0"]).arg("--state-dir").arg(state);
         command.arg("--pin-dir").arg(format!("/sys/fs/bpf/weir-bench-{}", std::process::id()));
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
