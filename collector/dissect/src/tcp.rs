@@ -1,20 +1,22 @@
-//! Packets in the order of their capture → flow rows and handshake rows.
+//! Packets in the order of their capture → rows of flows, handshakes and DNS.
 //!
 //! | file            | subject                                                                   |
 //! |-----------------|---------------------------------------------------------------------------|
 //! | `connection.rs` | one connection: who is the client, its life, its clock                        |
 //! | `half.rs`       | one direction of TCP: which bytes are new, sent again, out of order; RTT        |
 //! | `handshake.rs`  | its TLS handshake: segments put in order, within bounds                        |
+//! | `questions.rs`  | DNS: questions with their answers, names for the flows                         |
 //! | `rows.rs`       | a connection → rows                                                       |
 //!
 //! One row per connection and interval in which it moved; the sum over a connection's rows is exact. A UDP flow's
 //! last row waits for its idle timeout, a TCP connection's last row for stragglers ([`LINGER_NS`]), so that each
 //! says how it ended. **Invariant**: memory is bounded by [`Options::max_connections`] and the bounds in
-//! `handshake.rs`.
+//! `handshake.rs`, `questions.rs` and `dns/stream.rs`.
 
 mod connection;
 mod half;
 mod handshake;
+mod questions;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -25,10 +27,12 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use smol_str::SmolStr;
 use weir_model::time::{SECOND_NS, interval_start};
-use weir_model::{FlowRow, TlsHandshakeRow};
+use weir_model::{DnsRow, FlowRow, TlsHandshakeRow};
 
 use crate::ip::{Packet, Tcp, Transport};
+use crate::tls::Side;
 use connection::Connection;
+use questions::{Questions, Seen};
 
 /// How long a closed connection still takes in what comes late (a last acknowledgement, a reset after FIN).
 pub const LINGER_NS: i64 = 2 * SECOND_NS;
@@ -70,6 +74,8 @@ pub struct Rows {
     pub flows: Vec<FlowRow>,
     /// Handshakes, one per TLS connection.
     pub handshakes: Vec<TlsHandshakeRow>,
+    /// DNS, one per question.
+    pub dns: Vec<DnsRow>,
 }
 
 /// What was tracked so far.
@@ -85,6 +91,8 @@ pub struct Totals {
     pub udp_packets: u64,
     /// Connections that were forgotten because there were too many.
     pub evicted: u64,
+    /// Messages on DNS's port that are no DNS.
+    pub not_dns: u64,
 }
 
 /// Tracks the connections of one capture.
@@ -96,6 +104,7 @@ pub struct FlowTracker {
     now_ns: i64,
     /// Where the next interval begins, at which connections are looked through.
     next_sweep_ns: i64,
+    questions: Questions,
     rows: Rows,
     totals: Totals,
 }
@@ -116,6 +125,7 @@ impl FlowTracker {
             connections: HashMap::new(),
             now_ns: i64::MIN,
             next_sweep_ns: i64::MIN,
+            questions: Questions::new(),
             rows: Rows::default(),
             totals: Totals::default(),
         }
@@ -128,6 +138,7 @@ impl FlowTracker {
         if self.now_ns >= self.next_sweep_ns {
             self.sweep();
         }
+        self.questions.expire(self.now_ns, &self.options, &mut self.rows);
         match packet.transport {
             Transport::Tcp(header) => self.tcp(time_ns, packet, header),
             Transport::Udp { src_port, dst_port } => self.udp(time_ns, packet, src_port, dst_port),
@@ -137,6 +148,7 @@ impl FlowTracker {
     /// Time went by without a packet (a capture that is still being written).
     pub fn advance(&mut self, now_ns: i64) {
         self.now_ns = self.now_ns.max(now_ns.clamp(0, LATEST_NS));
+        self.questions.expire(self.now_ns, &self.options, &mut self.rows);
         if self.now_ns >= self.next_sweep_ns {
             self.sweep();
         }
@@ -147,9 +159,9 @@ impl FlowTracker {
         std::mem::take(&mut self.rows)
     }
 
-    /// How many flow rows are ready.
+    /// How many rows are ready, of the table that has most.
     pub fn ready(&self) -> usize {
-        self.rows.flows.len().max(self.rows.handshakes.len())
+        self.rows.flows.len().max(self.rows.handshakes.len()).max(self.rows.dns.len())
     }
 
     /// What was tracked so far.
@@ -166,6 +178,7 @@ impl FlowTracker {
         for mut connection in open {
             connection.expire(self.now_ns, &self.options, true, &mut self.rows);
         }
+        self.questions.finish(&self.options, &mut self.rows);
         self.take_rows()
     }
 
@@ -174,7 +187,9 @@ impl FlowTracker {
         let (src, dst) = ((packet.src, header.src_port), (packet.dst, header.dst_port));
         let mut fresh = || {
             self.totals.tcp_connections += 1;
-            Box::new(Connection::tcp(time_ns, src, dst, header, packet.payload, &self.options))
+            let mut fresh = Connection::tcp(time_ns, src, dst, header, packet.payload, &self.options);
+            fresh.server_name = self.questions.name(fresh.client.0, fresh.server.0, time_ns);
+            Box::new(fresh)
         };
         let connection = match self.connections.entry(Key::new(src, dst, false)) {
             Entry::Occupied(entry) => {
@@ -188,6 +203,20 @@ impl FlowTracker {
             Entry::Vacant(entry) => entry.insert(fresh()),
         };
         connection.segment(time_ns, src, header, packet, &self.options, &mut self.rows);
+        if !Questions::are_on(src.1, dst.1) {
+            return;
+        }
+        let mut messages = Vec::new();
+        connection
+            .dns(src, header, packet, time_ns, |side, at, bytes| messages.push((side, at, bytes.to_vec())));
+        for (side, time_ns, bytes) in &messages {
+            let id = connection.id(&self.options);
+            let (client, server) = (connection.client, connection.server);
+            let (src, dst) = if *side == Side::Client { (client, server) } else { (server, client) };
+            let seen = Seen { time_ns: *time_ns, src, dst, udp: false, bytes, length: bytes.len() };
+            let is_dns = self.questions.message(&seen, id, &self.options, &mut self.rows);
+            self.totals.not_dns += u64::from(!is_dns);
+        }
     }
 
     fn udp(&mut self, time_ns: i64, packet: &Packet<'_>, src_port: u16, dst_port: u16) {
@@ -195,7 +224,9 @@ impl FlowTracker {
         let (src, dst) = ((packet.src, src_port), (packet.dst, dst_port));
         let mut fresh = || {
             self.totals.udp_flows += 1;
-            Box::new(Connection::udp(time_ns, src, dst, &self.options))
+            let mut fresh = Connection::udp(time_ns, src, dst, &self.options);
+            fresh.server_name = self.questions.name(fresh.client.0, fresh.server.0, time_ns);
+            Box::new(fresh)
         };
         let connection = match self.connections.entry(Key::new(src, dst, true)) {
             Entry::Occupied(entry) => {
@@ -209,6 +240,13 @@ impl FlowTracker {
             Entry::Vacant(entry) => entry.insert(fresh()),
         };
         connection.datagram(time_ns, src, packet.payload_length, &self.options, &mut self.rows);
+        if Questions::are_on(src_port, dst_port) {
+            let id = connection.id(&self.options);
+            let (bytes, length) = (packet.payload, packet.payload_length);
+            let seen = Seen { time_ns, src, dst, udp: true, bytes, length };
+            let is_dns = self.questions.message(&seen, id, &self.options, &mut self.rows);
+            self.totals.not_dns += u64::from(!is_dns);
+        }
     }
 
     /// Looks through all connections at an interval's end: gives rows, forgets the dead.

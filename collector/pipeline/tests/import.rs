@@ -20,9 +20,9 @@ fn fixture(name: &str) -> PathBuf {
 
 fn import(path: &Path) -> (ImportReport, Vec<FlowRow>, Vec<TlsHandshakeRow>) {
     let (mut flows, mut handshakes) = (Vec::new(), Vec::new());
-    let on_rows = |more_flows, more_handshakes| {
-        flows.extend::<Vec<_>>(more_flows);
-        handshakes.extend::<Vec<_>>(more_handshakes);
+    let on_rows = |rows: pcap::Rows| {
+        flows.extend(rows.flows);
+        handshakes.extend(rows.handshakes);
         ControlFlow::Continue(())
     };
     let report = pcap::import(File::open(path).unwrap(), pcap::Options::default(), on_rows, |_| {}).unwrap();

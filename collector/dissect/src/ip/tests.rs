@@ -113,6 +113,12 @@ fn tunnelled() -> Vec<(&'static str, u8, Vec<u8>)> {
         ("VXLAN", 17, udp((55_555, 4789), &vxlan)),
         ("VXLAN on Linux' old port", 17, udp((55_555, 8472), &vxlan)),
         ("VXLAN with a group policy", 17, udp((55_555, 4789), &group_policy)),
+        ("VXLAN that says Ethernet", 17, udp((55_555, 4790), &after(&[0x0c, 0, 0, 3, 0, 0, 42, 0], &frame))),
+        (
+            "VXLAN that says IPv4",
+            17,
+            udp((55_555, 4790), &after(&[0x0c, 0, 0, 1, 0, 0, 42, 0], &frame[14..])),
+        ),
         ("GENEVE", 17, udp((55_555, 6081), &geneve)),
         ("GENEVE with options around IP", 17, udp((55_555, 6081), &geneve_with_options)),
         ("GTP-U", 17, udp((2152, 2152), &gtp)),

@@ -7,7 +7,7 @@ type Inner<'a> = Option<Result<Packet<'a>, Ignored>>;
 /// What a UDP datagram to (or from) a tunnel's port carries.
 pub(super) fn in_udp(src_port: u16, dst_port: u16, payload: &[u8], depth: u8) -> Inner<'_> {
     match dst_port {
-        4789 | 8472 => vxlan(payload, depth),
+        4789 | 4790 | 8472 => vxlan(payload, depth),
         6081 => geneve(payload, depth),
         2152 => gtp(payload, depth),
         5247 => capwap(payload, depth),
@@ -17,10 +17,18 @@ pub(super) fn in_udp(src_port: u16, dst_port: u16, payload: &[u8], depth: u8) ->
     }
 }
 
-/// RFC 7348: the flag that says the network id is valid, and no other but the one of group policies; then Ethernet.
+/// RFC 7348: the flag that says the network id is valid, and no other but the one of group policies; then Ethernet, or
+/// what the generic protocol extension names.
 fn vxlan(bytes: &[u8], depth: u8) -> Inner<'_> {
     let header = bytes.first_chunk::<8>()?;
-    (header[0] & 0x7f == 0x08 && header[7] == 0).then(|| ethernet(&bytes[8..], depth))
+    if header[7] != 0 {
+        return None;
+    }
+    match (header[0] & 0x7f, header[3]) {
+        (0x08, _) | (0x0c, 3) => Some(ethernet(&bytes[8..], depth)),
+        (0x0c, 1 | 2) => Some(ip(&bytes[8..], depth)),
+        _ => None,
+    }
 }
 
 /// RFC 8926: version 0, options in words of 4 bytes, then what `protocol type` says.

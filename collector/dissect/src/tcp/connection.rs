@@ -9,6 +9,7 @@ use weir_model::time::interval_start;
 use super::half::Half;
 use super::handshake::Watch;
 use super::{LINGER_NS, Options, Rows, rows};
+use crate::dns::Messages;
 use crate::ip::{Packet, Tcp};
 use crate::tls::{Progress, Side};
 
@@ -36,6 +37,10 @@ pub(super) struct Connection {
     pub(super) opening_told: bool,
     pub(super) closing_told: bool,
     watch: Option<Box<Watch>>,
+    /// DNS's messages in each direction, where they may be some.
+    dns: Option<Box<[Messages; 2]>>,
+    /// What the client had been told that the server's address is called, when it opened the connection.
+    pub(super) server_name: Option<SmolStr>,
     /// What the handshake told the flow.
     pub(super) tls_version: Option<SmolStr>,
     pub(super) tls_sni: Option<SmolStr>,
@@ -96,6 +101,8 @@ impl Connection {
             opening_told: false,
             closing_told: false,
             watch: None,
+            dns: None,
+            server_name: None,
             tls_version: None,
             tls_sni: None,
             encryption: "unknown",
@@ -202,6 +209,40 @@ impl Connection {
             }
         }
         self.closing(time_ns, side, fin, reset);
+    }
+
+    /// Takes a segment of a connection that may be DNS; calls `on_message` with each message that is whole now, or never
+    /// will be.
+    pub(super) fn dns(
+        &mut self,
+        src: (IpAddr, u16),
+        header: Tcp,
+        packet: &Packet<'_>,
+        time_ns: i64,
+        mut on_message: impl FnMut(Side, i64, &[u8]),
+    ) {
+        let side = self.side(src);
+        let is_over = self.closed.is_some();
+        let streams = self.dns.get_or_insert_default();
+        if header.has(Tcp::ACK) && !header.has(Tcp::RST) {
+            let peer = side.peer();
+            streams[peer.index()].acknowledged(header.acknowledged, |at, bytes| on_message(peer, at, bytes));
+        }
+        let stream = &mut streams[side.index()];
+        let syn = u32::from(header.has(Tcp::SYN));
+        let first = header.sequence.wrapping_add(syn);
+        if syn == 1 {
+            *stream = Messages::from_start(first);
+        }
+        if packet.payload_length > 0 && !header.has(Tcp::RST) && !is_padding(header, packet.payload) {
+            let (payload, length) = (packet.payload, packet.payload_length);
+            stream.push(time_ns, first, payload, length, |at, bytes| on_message(side, at, bytes));
+        }
+        if is_over {
+            for side in [Side::Client, Side::Server] {
+                streams[side.index()].finish(|at, bytes| on_message(side, at, bytes));
+            }
+        }
     }
 
     fn side(&self, src: (IpAddr, u16)) -> Side {

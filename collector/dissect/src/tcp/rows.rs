@@ -44,7 +44,7 @@ pub(super) fn flow(connection: &mut Connection, end_ns: i64, options: &Options) 
         connect_us: connect_us(connection),
         first_byte_us: connection.first_byte_us,
         resets: connection.resets,
-        server_name: connection.tls_sni.clone(),
+        server_name: connection.tls_sni.clone().or_else(|| connection.server_name.clone()),
         encryption: word(connection.encryption),
         tls_version: connection.tls_version.clone(),
         tls_sni: connection.tls_sni.clone(),

@@ -3,6 +3,7 @@
 //! | file     | subject                                                                  |
 //! |----------|--------------------------------------------------------------------------|
 //! | `tls.rs` | TLS over TCP                                                                |
+//! | `dns.rs` | DNS, against tshark                                                         |
 //!
 //! `cargo run -p weir-collector --example conformance -- [FOLDER]` reads `FOLDER/manifest.json` (default
 //! `../shared/pcaps`), imports every capture that has known answers, and prints right / known per field and each
@@ -10,6 +11,7 @@
 //! captures are not part of this repository.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
+mod dns;
 mod tls;
 
 use std::net::IpAddr;
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
         }
     };
     // Each subject prints its own table, whatever the others found.
-    let good = [tls::score(&folder, &manifest)];
+    let good = [tls::score(&folder, &manifest), dns::score(&folder, &manifest)];
     if good.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

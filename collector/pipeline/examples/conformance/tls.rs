@@ -114,9 +114,9 @@ pub(super) fn score(folder: &Path, manifest: &Value) -> bool {
 /// The handshakes of a capture, and its UDP flows.
 fn import(path: &Path) -> Result<(Vec<TlsHandshakeRow>, Vec<FlowRow>), Box<dyn std::error::Error>> {
     let (mut rows, mut datagrams) = (Vec::new(), Vec::new());
-    let on_rows = |flows: Vec<FlowRow>, handshakes: Vec<TlsHandshakeRow>| {
-        rows.extend(handshakes);
-        datagrams.extend(flows.into_iter().filter(|flow| flow.protocol.as_deref() == Some("udp")));
+    let on_rows = |ready: pcap::Rows| {
+        rows.extend(ready.handshakes);
+        datagrams.extend(ready.flows.into_iter().filter(|flow| flow.protocol.as_deref() == Some("udp")));
         ControlFlow::Continue(())
     };
     pcap::import(fs::File::open(path)?, pcap::Options::default(), on_rows, |_| {})?;

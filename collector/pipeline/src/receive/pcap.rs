@@ -15,12 +15,11 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 
 use weir_dissect::ip::{self, Transport};
-use weir_dissect::tcp::{FlowTracker, Rows, Totals};
-use weir_model::{FlowRow, TlsHandshakeRow};
+use weir_dissect::tcp::{FlowTracker, Totals};
 
 pub use file::Damage;
 use file::{CaptureFile, Step};
-pub use weir_dissect::tcp::Options;
+pub use weir_dissect::tcp::{Options, Rows};
 
 /// Rows are handed on in about this many: a batch of the wire.
 const ROWS: usize = 8192;
@@ -77,6 +76,8 @@ pub struct ImportReport {
     pub flows: u64,
     /// Rows of `tls_handshakes` that were handed on.
     pub handshakes: u64,
+    /// Rows of `dns` that were handed on.
+    pub dns: u64,
     /// Packets that are in no flow, by reason.
     pub ignored: BTreeMap<&'static str, u64>,
     /// Time of the first and the last packet, ns UTC.
@@ -94,7 +95,7 @@ pub struct ImportReport {
 pub fn import(
     reader: impl Read,
     options: Options,
-    on_rows: impl FnMut(Vec<FlowRow>, Vec<TlsHandshakeRow>) -> ControlFlow<()>,
+    on_rows: impl FnMut(Rows) -> ControlFlow<()>,
     progress: impl FnMut(Progress),
 ) -> Result<ImportReport, ImportError> {
     follow(reader, options, || None, on_rows, progress)
@@ -111,7 +112,7 @@ pub fn follow(
     reader: impl Read,
     options: Options,
     mut wait: impl FnMut() -> Option<i64>,
-    on_rows: impl FnMut(Vec<FlowRow>, Vec<TlsHandshakeRow>) -> ControlFlow<()>,
+    on_rows: impl FnMut(Rows) -> ControlFlow<()>,
     mut progress: impl FnMut(Progress),
 ) -> Result<ImportReport, ImportError> {
     let mut file = CaptureFile::new(reader);
@@ -156,7 +157,7 @@ struct Import<F> {
     on_rows: F,
 }
 
-impl<F: FnMut(Vec<FlowRow>, Vec<TlsHandshakeRow>) -> ControlFlow<()>> Import<F> {
+impl<F: FnMut(Rows) -> ControlFlow<()>> Import<F> {
     fn packet(&mut self, time_ns: i64, link: u32, wire_length: u32, bytes: &[u8]) {
         let report = &mut self.report;
         report.packets += 1;
@@ -184,10 +185,11 @@ impl<F: FnMut(Vec<FlowRow>, Vec<TlsHandshakeRow>) -> ControlFlow<()>> Import<F> 
     fn give(&mut self, rows: Rows) -> ControlFlow<()> {
         self.report.flows += rows.flows.len() as u64;
         self.report.handshakes += rows.handshakes.len() as u64;
-        if rows.flows.is_empty() && rows.handshakes.is_empty() {
+        self.report.dns += rows.dns.len() as u64;
+        if rows.flows.is_empty() && rows.handshakes.is_empty() && rows.dns.is_empty() {
             return ControlFlow::Continue(());
         }
-        (self.on_rows)(rows.flows, rows.handshakes)
+        (self.on_rows)(rows)
     }
 
     fn finish(mut self) -> ImportReport {

@@ -14,8 +14,8 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use weir_collector::receive::pcap::{self, ImportReport};
-use weir_model::{FlowRow, SmolStr, TlsHandshakeRow};
+use weir_collector::receive::pcap::{self, ImportReport, Rows};
+use weir_model::SmolStr;
 use weir_wire::{Shipper, ShipperConfig};
 
 use super::client;
@@ -126,7 +126,7 @@ async fn import(args: &Args, collector: &str, file: &Path) -> anyhow::Result<Imp
     let bar = progress_bar(length, &name);
     let (stop, stopped) = sync_channel::<()>(1);
     let follow = args.follow;
-    let (rows_in, mut rows_out) = tokio::sync::mpsc::channel::<(Vec<FlowRow>, Vec<TlsHandshakeRow>)>(AHEAD);
+    let (rows_in, mut rows_out) = tokio::sync::mpsc::channel::<Rows>(AHEAD);
 
     let reading = tokio::task::spawn_blocking(move || {
         // True to its name only when following: the file's end is the end otherwise.
@@ -134,7 +134,7 @@ async fn import(args: &Args, collector: &str, file: &Path) -> anyhow::Result<Imp
             Some(Err(RecvTimeoutError::Timeout)) => Some(now_ns()),
             _ => None,
         };
-        let on_rows = |flows, handshakes| match rows_in.blocking_send((flows, handshakes)) {
+        let on_rows = |rows| match rows_in.blocking_send(rows) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
@@ -148,10 +148,11 @@ async fn import(args: &Args, collector: &str, file: &Path) -> anyhow::Result<Imp
     });
     stop_on_interrupt(follow, stop);
 
-    while let Some((flows, handshakes)) = rows_out.recv().await {
-        // Handshakes first: who finds a flow may want to know its handshake at once.
-        shipper.send(&handshakes).await?;
-        shipper.send(&flows).await?;
+    while let Some(rows) = rows_out.recv().await {
+        // Flows last: who finds one may want to know its handshake at once.
+        shipper.send(&rows.handshakes).await?;
+        shipper.send(&rows.dns).await?;
+        shipper.send(&rows.flows).await?;
     }
     let report = reading.await.context("read it")??;
     shipper.flush().await?;
@@ -161,7 +162,7 @@ async fn import(args: &Args, collector: &str, file: &Path) -> anyhow::Result<Imp
         bail!(
             "the collector refused {} of {} rows: {why}",
             stats.refused_rows,
-            report.flows + report.handshakes
+            report.flows + report.handshakes + report.dns
         );
     }
     Ok(report)

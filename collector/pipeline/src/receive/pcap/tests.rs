@@ -5,6 +5,7 @@ mod forms;
 mod live;
 
 use weir_dissect::ip::link;
+use weir_model::{FlowRow, TlsHandshakeRow};
 
 use super::*;
 
@@ -32,9 +33,9 @@ impl Imported {
 
 fn try_read(reader: impl Read) -> Result<Imported, ImportError> {
     let (mut flows, mut handshakes) = (Vec::new(), Vec::new());
-    let on_rows = |more_flows, more_handshakes| {
-        flows.extend::<Vec<_>>(more_flows);
-        handshakes.extend::<Vec<_>>(more_handshakes);
+    let on_rows = |rows: Rows| {
+        flows.extend(rows.flows);
+        handshakes.extend(rows.handshakes);
         ControlFlow::Continue(())
     };
     let report = import(reader, Options::default(), on_rows, |_| {})?;

@@ -28,6 +28,10 @@ fn write(out: &mut impl Write, reports: &[(String, ImportReport)]) -> io::Result
         line("UDP packets", totals.udp_packets.to_string())?;
         line("flow rows", report.flows.to_string())?;
         line("TLS handshakes", report.handshakes.to_string())?;
+        line("DNS questions", report.dns.to_string())?;
+        if totals.not_dns > 0 {
+            line("no DNS on port 53", totals.not_dns.to_string())?;
+        }
         for (reason, packets) in &report.ignored {
             line(&format!("ignored: {reason}"), packets.to_string())?;
         }

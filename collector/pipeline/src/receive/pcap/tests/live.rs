@@ -37,9 +37,9 @@ fn follow_pieces(pieces: &[&[u8]]) -> Imported {
         (waits <= 2 * pieces.len()).then_some(0)
     };
     let (mut flows, mut handshakes) = (Vec::new(), Vec::new());
-    let on_rows = |more_flows, more_handshakes| {
-        flows.extend::<Vec<_>>(more_flows);
-        handshakes.extend::<Vec<_>>(more_handshakes);
+    let on_rows = |rows: Rows| {
+        flows.extend(rows.flows);
+        handshakes.extend(rows.handshakes);
         ControlFlow::Continue(())
     };
     let report = follow(reader, Options::default(), wait, on_rows, |_| {}).unwrap();
@@ -80,8 +80,8 @@ fn what_is_over_is_handed_on_while_the_file_is_still_written() {
         // A minute goes by without a packet.
         (waits < 3).then_some(last_ns + 60_000_000_000)
     };
-    let on_rows = |flows: Vec<FlowRow>, _| {
-        handed_on.set(handed_on.get() + flows.len());
+    let on_rows = |rows: Rows| {
+        handed_on.set(handed_on.get() + rows.flows.len());
         ControlFlow::Continue(())
     };
     follow(&file[..], Options::default(), wait, on_rows, |_| {}).unwrap();
@@ -116,8 +116,8 @@ fn a_pipe_gets_its_rows_before_more_is_read() {
     let rows = RefCell::new(Vec::new());
     let mut reader =
         Watched { inner: Growing::new([&first[..], &second, &[]]), rows: &rows, seen: Vec::new() };
-    let on_rows = |flows, _| {
-        rows.borrow_mut().extend::<Vec<_>>(flows);
+    let on_rows = |ready: Rows| {
+        rows.borrow_mut().extend(ready.flows);
         ControlFlow::Continue(())
     };
     import(&mut reader, Options::default(), on_rows, |_| {}).unwrap();
@@ -135,7 +135,7 @@ fn a_caller_that_has_enough_stops_the_reading() {
     let file = LITTLE.pcap(1, link::ETHERNET, &frames);
     let pieces = Growing::new(file.chunks(4096).chain([&[][..]]));
     let mut calls = 0;
-    let on_rows = |_, _| {
+    let on_rows = |_| {
         calls += 1;
         ControlFlow::Break(())
     };
