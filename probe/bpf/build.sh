@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds weir.bpf.o, the kernel programs that the agent embeds.
+# Builds weir.bpf.o and capture.bpf.o, the kernel programs that the agent embeds.
 #
-#   build.sh          build and put the object beside this script
-#   build.sh --check  build and compare with the committed object; fails where a byte differs
+#   build.sh          build and put the objects beside this script
+#   build.sh --check  build and compare with the committed objects; fails where a byte differs
 #   build.sh --candidates FILE  build the drafts of hooks that `make hooks` measures
 #
 # The toolchain is pinned and paths are remapped, so that the bytes are the same on every machine.
@@ -46,9 +46,9 @@ fi
 target=$(mktemp -d)
 trap 'rm -rf "$target"' EXIT
 registry=${CARGO_HOME:-$HOME/.cargo}/registry
-binary=weir-bpf
-[ "${1:-}" = --candidates ] && binary=candidates
-say "building $binary"
+binaries="weir-bpf weir-capture"
+[ "${1:-}" = --candidates ] && binaries=candidates
+say "building $binaries"
 # Not the caller's flags and settings: they would change the bytes.
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_UNSTABLE_BUILD_DIR_NEW_LAYOUT CARGO_RESOLVER_FEATURE_UNIFICATION \
     CARGO_UNSTABLE_FEATURE_UNIFICATION CARGO_UNSTABLE_FINE_GRAIN_LOCKING CARGO_BUILD_TARGET_DIR || true
@@ -61,21 +61,25 @@ flags="$flags --remap-path-prefix=$target=/target"
 (
     cd "$here"
     RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$target" CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS="$flags" \
-        cargo "+$RUST" build --quiet --locked --release -Z build-std=core --target bpfel-unknown-none --bin "$binary"
+        cargo "+$RUST" build --quiet --locked --release -Z build-std=core --target bpfel-unknown-none \
+        $(printf -- "--bin %s " $binaries)
 )
-built="$target/bpfel-unknown-none/release/$binary"
-# The types of the maps (BTF) stay, the debugger's sections go.
-"/usr/lib/llvm-$LLVM/bin/llvm-strip" -g "$built"
-
-if [ "$binary" = candidates ]; then
-    cp "$built" "$2"
-elif [ "${1:-}" = --check ]; then
-    if ! cmp "$built" "$here/weir.bpf.o"; then
-        say "the committed weir.bpf.o is not what its sources make: run probe/bpf/build.sh and commit it"
-        exit 1
+failed=0
+for binary in $binaries; do
+    built="$target/bpfel-unknown-none/release/$binary"
+    # The types of the maps (BTF) stay, the debugger's sections go.
+    "/usr/lib/llvm-$LLVM/bin/llvm-strip" -g "$built"
+    case $binary in weir-bpf) object=weir.bpf.o ;; *) object=${binary#weir-}.bpf.o ;; esac
+    if [ "$binary" = candidates ]; then
+        cp "$built" "$2"
+    elif [ "${1:-}" != --check ]; then
+        cp "$built" "$here/$object"
+        say "wrote $object ($(wc -c <"$built") bytes)"
+    elif cmp "$built" "$here/$object"; then
+        say "$object is what its sources make ($(wc -c <"$built") bytes)"
+    else
+        say "the committed $object is not what its sources make: run probe/bpf/build.sh and commit it"
+        failed=1
     fi
-    say "weir.bpf.o is what its sources make ($(wc -c <"$built") bytes)"
-else
-    cp "$built" "$here/weir.bpf.o"
-    say "wrote weir.bpf.o ($(wc -c <"$built") bytes)"
-fi
+done
+exit "$failed"

@@ -5,6 +5,7 @@
 //! | `schema.rs` | what a table and a column are, and their Arrow form                    |
 //! | `kinds.rs`  | the kinds of column: Rust value ↔ Arrow array                         |
 //! | `tables/`   | one file a table: columns, units, docs, names in other vocabularies    |
+//! | `capture.rs` | a capture on demand: what is asked for, the filter's language              |
 //! | `batch.rs`  | batch metadata, schema versions, conforming an older or newer batch    |
 //! | `ids.rs`    | connection, trace and span ids, and the names that are types           |
 //! | `time.rs`   | UTC nanoseconds and the interval grid                                  |
@@ -13,6 +14,7 @@
 //! nowhere else. Never here: I/O, async, clocks.
 
 pub mod batch;
+pub mod capture;
 pub mod ids;
 pub mod kinds;
 pub mod schema;

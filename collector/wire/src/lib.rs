@@ -7,6 +7,7 @@
 //! | `encode.rs`  | a batch → Flight messages, complete in themselves                        |
 //! | `decode.rs`  | Flight messages → a batch that fits its table, within limits             |
 //! | `ack.rs`     | what a `PutResult` says                                                  |
+//! | `control/`   | the way back: a probe's line, over which it is asked for captures         |
 //!
 //! On the wire, for each table one `DoPut` stream: the schema, then per batch its dictionaries (every time, all of
 //! them, so that any batch can be decoded, stored and sent again alone) and the record batch, whose `app_metadata`
@@ -16,6 +17,7 @@
 //! Never here: what a row means, disks, a decision which rows to drop.
 
 mod ack;
+pub mod control;
 mod decode;
 mod encode;
 mod server;
@@ -24,5 +26,7 @@ mod shipper;
 pub use ack::{Ack, Refusal, RefusalReason};
 pub use decode::{Limits, decode};
 pub use encode::{Encoded, MAX_BATCH_ROWS, schema_message};
-pub use server::{FlightIngest, IngestError, Sink, flight_service, flight_service_until};
+pub use server::{
+    FlightIngest, IngestError, Sink, flight_service, flight_service_until, flight_service_with,
+};
 pub use shipper::{ShipError, ShipStats, Shipper, ShipperConfig};

@@ -17,6 +17,7 @@ use tracing::warn;
 use weir_model::BatchMeta;
 
 use crate::ack::{Ack, Refusal};
+use crate::control::Switchboard;
 use crate::decode::{Limits, decode};
 
 /// Batches of one stream that are decoded and made durable at the same time, in any order; acknowledged in order.
@@ -68,14 +69,25 @@ pub fn flight_service_until<S: Sink>(
     limits: Limits,
     stop: CancellationToken,
 ) -> FlightServiceServer<FlightIngest<S>> {
-    FlightServiceServer::new(FlightIngest { sink, limits, stop })
+    flight_service_with(sink, Switchboard::default(), limits, stop)
+}
+
+/// The same, with probes that can be asked for captures.
+pub fn flight_service_with<S: Sink>(
+    sink: Arc<S>,
+    switchboard: Switchboard,
+    limits: Limits,
+    stop: CancellationToken,
+) -> FlightServiceServer<FlightIngest<S>> {
+    FlightServiceServer::new(FlightIngest { sink, switchboard, limits, stop })
         .max_decoding_message_size(limits.max_batch_bytes)
 }
 
-/// Arrow Flight with `DoPut` only.
+/// Arrow Flight with `DoPut` for rows, and `DoExchange` for the lines of probes.
 #[derive(Debug)]
 pub struct FlightIngest<S> {
     sink: Arc<S>,
+    switchboard: Switchboard,
     limits: Limits,
     stop: CancellationToken,
 }
@@ -244,9 +256,10 @@ impl<S: Sink> FlightService for FlightIngest<S> {
 
     async fn do_exchange(
         &self,
-        _: Request<Streaming<FlightData>>,
+        request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        only_do_put()
+        let answers = self.switchboard.exchange(request.into_inner(), self.stop.clone()).await?;
+        Ok(Response::new(answers))
     }
 
     async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {

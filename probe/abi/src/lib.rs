@@ -4,6 +4,7 @@
 //! | file         | subject                                                            |
 //! |--------------|--------------------------------------------------------------------|
 //! | `records.rs` | what comes out of the kernel: connections, first bytes, UDP, DNS      |
+//! | `capture.rs` | captures on demand: the filter, a packet                              |
 //! | `fields.rs`  | the kernel fields whose offsets user space resolves before load     |
 //! | `lost.rs`    | every way to lose something, one counter each                       |
 //!
@@ -13,6 +14,7 @@
 #![no_std]
 #![expect(clippy::pub_underscore_fields, reason = "padding has a name and is written by both sides")]
 
+pub mod capture;
 mod fields;
 mod lost;
 mod records;

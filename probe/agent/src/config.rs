@@ -59,6 +59,9 @@ pub struct Config {
     /// `weir-probe --detach` takes them off.
     #[arg(long, env = "WEIR_PROBE_KEEP_ATTACHED")]
     pub keep_attached: bool,
+    /// Let `weir capture --payload` have what packets carry; otherwise this node gives their headers only.
+    #[arg(long, env = "WEIR_PROBE_ALLOW_PAYLOAD_CAPTURE")]
+    pub allow_payload_capture: bool,
     /// Kernel types (BTF), where this kernel has them elsewhere.
     #[arg(long, env = "WEIR_PROBE_KERNEL_TYPES", default_value = KERNEL_TYPES)]
     pub kernel_types: PathBuf,
@@ -82,6 +85,7 @@ impl Default for Config {
             spool_bytes: 256 << 20,
             pin_dir: PIN_DIR.into(),
             keep_attached: false,
+            allow_payload_capture: false,
             kernel_types: KERNEL_TYPES.into(),
             object: None,
         }

@@ -68,6 +68,16 @@ impl Identities {
         }
     }
 
+    /// Ids of the cgroups of certain workloads, as they are now.
+    pub(crate) fn cgroups_of(&mut self, is_it: impl Fn(&Workload) -> bool) -> Vec<u64> {
+        self.scanned = None;
+        self.scan();
+        let mut ids: Vec<u64> =
+            self.by_cgroup.iter().filter(|(_, workload)| is_it(workload)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     fn workload(&mut self, owner: &Owner) -> Workload {
         if owner.cgroup_id != 0 {
             if !self.by_cgroup.contains_key(&owner.cgroup_id) {

@@ -14,6 +14,7 @@
 //! | `udp.rs`        | UDP flows → rows                                                           |
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
 //! | `identity.rs`, `ends.rs` | who an end is                                                     |
+//! | `capture.rs`    | packets on demand (`weir capture`), by programs of their own                 |
 //! | `health.rs`     | losses → rows                                                              |
 //! | `journal.rs`    | rows and state on disk, until the collector has them and for the next run  |
 //! | `keep.rs`       | what an earlier run kept, and what this one keeps                          |
@@ -23,9 +24,10 @@
 //! | `sys.rs`        | the only unsafe code                                                       |
 //!
 //! A clean stop leaves no program behind; one that crashed finds them at work again where the BPF file system is there. Payload beyond a
-//! handshake's clear part is neither copied nor kept.
+//! handshake's clear part is neither copied nor kept, unless the operator allows captures with payload and one is asked for.
 
 mod btf;
+mod capture;
 mod clock;
 mod config;
 mod confine;
@@ -53,6 +55,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use weir_wire::control::keep_line;
 use weir_wire::{Shipper, ShipperConfig};
 
 pub use btf::BtfError;
@@ -92,6 +95,7 @@ pub enum ProbeError {
 pub struct Probe {
     config: Config,
     watch: watch::Watch,
+    captures: capture::OnDemand,
 }
 
 impl Probe {
@@ -116,9 +120,10 @@ impl Probe {
         let cgroups = preflight::CgroupRoot::open()?;
         let keep = keep::Keep::open(&config, &wanted);
         let kernel = load::Kernel::load(&wanted, &cgroups, keep.pins.as_ref())?;
+        let captures = capture::OnDemand::new(&config, &kernel.holders(keep.pins.as_ref())?)?;
         let identities = identity::Identities::new(cgroups);
         let watch = watch::Watch::new(kernel, &config, identities, keep).map_err(ProbeError::Spool)?;
-        let probe = Probe { config, watch };
+        let probe = Probe { config, watch, captures };
         // The kernel's types, of which only offsets are needed any more, took some 20 MB.
         sys::give_memory_back();
         for feature in probe.features().iter().filter(|feature| feature.is_off()) {
@@ -144,6 +149,8 @@ impl Probe {
     /// # Errors
     /// [`ProbeError::Kernel`] if the kernel's side fails while it runs.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ProbeError> {
+        let line = self.captures.line(&self.config, self.watch.boot_id());
+        tokio::spawn(keep_line(line, Arc::new(self.captures), stop.clone()));
         let shipper = Arc::new(Shipper::start(ShipperConfig {
             endpoint: self.config.collector,
             node: self.config.node,
@@ -192,7 +199,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ProbeErr
 /// As [`Probe::start`].
 pub fn try_features(config: &Config) -> Result<Vec<FeatureStatus>, ProbeError> {
     let cgroups = preflight::CgroupRoot::open().map_err(ProbeError::Missing)?;
-    Ok(load::Kernel::load(&load::Wanted::of(config), &cgroups, None)?.features)
+    let mut kernel = load::Kernel::load(&load::Wanted::of(config), &cgroups, None)?;
+    kernel.features.push(capture::try_load(config, &kernel.holders(None)?, &cgroups).status);
+    Ok(kernel.features)
 }
 
 /// Loads and attaches every feature for a moment and says what the kernel made of it: which work, and the programs.
@@ -201,9 +210,11 @@ pub fn try_features(config: &Config) -> Result<Vec<FeatureStatus>, ProbeError> {
 /// As [`try_features`].
 pub fn try_programs(config: &Config) -> Result<(Vec<FeatureStatus>, Vec<ProgramFacts>), ProbeError> {
     let cgroups = preflight::CgroupRoot::open().map_err(ProbeError::Missing)?;
-    let kernel = load::Kernel::load(&load::Wanted::of(config), &cgroups, None)?;
+    let mut kernel = load::Kernel::load(&load::Wanted::of(config), &cgroups, None)?;
+    let capture = capture::try_load(config, &kernel.holders(None)?, &cgroups);
     let programs = programs_of(std::process::id())
         .map_err(|source| LoadError::Io { what: "look at the loaded programs".to_owned(), source })?;
+    kernel.features.push(capture.status);
     Ok((kernel.features, programs))
 }
 

@@ -148,6 +148,16 @@ impl Pieces {
     }
 }
 
+/// The maps that say who holds a socket.
+pub(crate) struct Holders {
+    /// `WEIR_CONNS`.
+    pub(crate) conns: OwnedFd,
+    /// `WEIR_UDP`.
+    pub(crate) udp: OwnedFd,
+    /// Where they are pinned, in this order, if they are.
+    pub(crate) pinned: Option<[PathBuf; 2]>,
+}
+
 /// The programs at work, and their maps.
 pub(crate) struct Kernel {
     /// Ring of records.
@@ -160,7 +170,7 @@ pub(crate) struct Kernel {
     sweep: Array<MapData, SweepValue>,
     attached: Attached,
     /// Holds the programs and their links; dropping it detaches them.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl Kernel {
@@ -218,7 +228,7 @@ impl Kernel {
             sweep: take(&mut ebpf, names::SWEEP, Array::try_from)?,
             features,
             attached,
-            _ebpf: ebpf,
+            ebpf,
         })
     }
 
@@ -237,6 +247,14 @@ impl Kernel {
         let link = self.attached.iterator(program);
         let file = link.map(sys::open_iterator).transpose().map_err(io_error("run a socket iterator"))?;
         Ok(Pieces { file })
+    }
+
+    /// The maps that say who holds a socket, for captures.
+    pub(crate) fn holders(&self, pins: Option<&Pins>) -> Result<Holders, LoadError> {
+        let conns = attach::map_of(&self.ebpf, names::CONNS)?;
+        let udp = self.udp.map().fd().as_fd().try_clone_to_owned().map_err(io_error(names::UDP))?;
+        let pinned = pins.map(|pins| [names::CONNS, names::UDP].map(|name| pins.path(name)));
+        Ok(Holders { conns, udp, pinned })
     }
 
     /// How many connections were opened since load.
@@ -303,7 +321,7 @@ fn ring(ebpf: &Ebpf, bytes: u32) -> Result<Ring, LoadError> {
     Ring::new(map.fd().as_fd(), bytes).map_err(io_error(names::EVENTS))
 }
 
-fn take<T>(
+pub(crate) fn take<T>(
     ebpf: &mut Ebpf,
     name: &'static str,
     typed: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
@@ -313,16 +331,16 @@ fn take<T>(
 }
 
 /// An error with its causes, without the verifier's pages of log.
-fn one_line(error: LoadError) -> String {
+pub(crate) fn one_line(error: LoadError) -> String {
     let text = format!("{:#}", anyhow::Error::from(error));
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> LoadError {
+pub(crate) fn map_error(name: &'static str) -> impl Fn(aya::maps::MapError) -> LoadError {
     move |source| LoadError::Map { name, source: Box::new(source) }
 }
 
-fn io_error(what: &str) -> impl Fn(io::Error) -> LoadError + use<> {
+pub(crate) fn io_error(what: &str) -> impl Fn(io::Error) -> LoadError + use<> {
     let what = what.to_owned();
     move |source| LoadError::Io { what: what.clone(), source }
 }

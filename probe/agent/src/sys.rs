@@ -4,6 +4,7 @@
 
 mod ring;
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -11,6 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
+use weir_abi::capture::{CAPTURE_TERMS, CaptureTerm, PacketHead};
 use weir_abi::{ChunkHead, ConnRecord, DatagramHead, Sweep, Totals, UdpFlow, UdpKey, UdpRecord};
 
 pub(crate) use ring::Ring;
@@ -24,6 +26,7 @@ impl Plain for ConnRecord {}
 impl Plain for ChunkHead {}
 impl Plain for UdpRecord {}
 impl Plain for DatagramHead {}
+impl Plain for PacketHead {}
 
 /// Reads a struct off the beginning of `bytes`; `None` if they are too few.
 pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
@@ -59,6 +62,13 @@ unsafe impl aya::Pod for Flow {}
 pub(crate) struct SweepValue(pub(crate) Sweep);
 // SAFETY: as above.
 unsafe impl aya::Pod for SweepValue {}
+
+/// A capture's filter as aya's globals want it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Terms(pub(crate) [CaptureTerm; CAPTURE_TERMS]);
+// SAFETY: as above.
+unsafe impl aya::Pod for Terms {}
 
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const BPF_LINK_CREATE: libc::c_long = 28;
@@ -164,10 +174,19 @@ pub(crate) fn take(map: BorrowedFd<'_>, key: &UdpKey) -> io::Result<Option<UdpFl
 
 /// Mounts cgroup v2 without a place in any directory: only who has the descriptor sees it, and it ends with it.
 pub(crate) fn mount_cgroup2() -> io::Result<OwnedFd> {
+    mount(c"cgroup2")
+}
+
+/// The same with a file system for pinned maps: what is pinned there ends with it.
+pub(crate) fn mount_bpf() -> io::Result<OwnedFd> {
+    mount(c"bpf")
+}
+
+fn mount(kind: &CStr) -> io::Result<OwnedFd> {
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     // SAFETY: plain system calls; the strings are NUL-terminated and the null pointers are what the command asks for.
     unsafe {
-        let context = owned(libc::syscall(libc::SYS_fsopen, c"cgroup2".as_ptr(), 1_u32))?;
+        let context = owned(libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1_u32))?;
         let fd = context.as_raw_fd();
         let none = std::ptr::null::<libc::c_char>();
         succeeded(libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, none, none, 0))?;

@@ -14,7 +14,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use weir_model::{BatchMeta, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
 use weir_probe::{Config, Probe};
-use weir_wire::{IngestError, Limits, Sink, flight_service};
+use weir_wire::control::Switchboard;
+use weir_wire::{IngestError, Limits, Sink, flight_service_with};
 
 /// How long a test waits for what must come; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Keeper {
     known: Mutex<HashSet<BatchMeta>>,
     kept: Mutex<Vec<(BatchMeta, RecordBatch)>>,
+    switchboard: Switchboard,
 }
 
 impl Sink for Keeper {
@@ -40,6 +42,11 @@ impl Keeper {
         let kept = self.kept.lock();
         let batches = kept.iter().filter(|(meta, _)| meta.table == R::table().name);
         batches.flat_map(|(_, batch)| R::from_batch(batch).unwrap()).collect()
+    }
+
+    /// Where captures are asked for.
+    pub(crate) fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
     }
 
     /// Flows to or from that server port, oldest first.
@@ -117,6 +124,11 @@ impl Bench {
         rows
     }
 
+    /// Where captures are asked for.
+    pub(crate) fn switchboard(&self) -> &Switchboard {
+        self.keeper.switchboard()
+    }
+
     pub(crate) fn lost(&self, counter: &str) -> i64 {
         self.keeper.lost(counter)
     }
@@ -163,7 +175,8 @@ pub(crate) async fn collector() -> (Arc<Keeper>, String) {
 
 /// A collector from now on.
 pub(crate) fn serve(keeper: &Arc<Keeper>, listener: tokio::net::TcpListener) {
-    let service = flight_service(keeper.clone(), Limits::default());
+    let (switchboard, stop) = (keeper.switchboard.clone(), CancellationToken::new());
+    let service = flight_service_with(keeper.clone(), switchboard, Limits::default(), stop);
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(service)
@@ -192,6 +205,12 @@ impl Hosts {
             ip(&["-n", name, "link", "set", "eth0", "up"]);
         }
         hosts
+    }
+
+    /// A host's network namespace as the kernel names it.
+    pub(crate) fn inode(&self, host: usize) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(format!("/run/netns/{}", self.names[host])).unwrap().ino()
     }
 
     /// A program on the client's (0) or the server's (1) host.

@@ -17,12 +17,12 @@ use weir_model::FlowRow;
 use crate::bench::{Hosts, Keeper, collector, serve, sum};
 
 /// A place for state and a BPF file system, gone with the test.
-struct Place {
+pub(crate) struct Place {
     directory: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub(crate) fn new() -> Place {
         let directory = tempfile::tempdir().unwrap();
         let place = Place { directory };
         std::fs::create_dir(place.pins()).unwrap();
@@ -31,11 +31,11 @@ impl Place {
         place
     }
 
-    fn pins(&self) -> std::path::PathBuf {
+    pub(crate) fn pins(&self) -> std::path::PathBuf {
         self.directory.path().join("bpf")
     }
 
-    fn state(&self) -> std::path::PathBuf {
+    pub(crate) fn state(&self) -> std::path::PathBuf {
         self.directory.path().join("state")
     }
 

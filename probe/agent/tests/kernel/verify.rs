@@ -10,7 +10,15 @@ fn each_program_s_verifier_work_is_told() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    for program in ["weir_tcp_state", "weir_packet_in", "weir_packet_out", "weir_sweep", "weir_backfill"] {
+    for program in [
+        "weir_tcp_state",
+        "weir_packet_in",
+        "weir_packet_out",
+        "weir_sweep",
+        "weir_backfill",
+        "weir_capture_in",
+        "weir_capture_ou",
+    ] {
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(program)).collect();
         let [line] = lines[..] else { panic!("one line of {program} in\n{text}") };
         let numbers: Vec<u32> = line.split_whitespace().skip(1).map(|word| word.parse().unwrap()).collect();
