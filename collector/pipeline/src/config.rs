@@ -16,6 +16,8 @@ pub struct CollectorConfig {
     pub node: String,
     /// What a single batch may be.
     pub limits: weir_wire::Limits,
+    /// Whether captures may have payload; otherwise headers only.
+    pub allow_payload_capture: bool,
     /// How often the collector's own losses become rows of `probe_health`.
     pub health_every: Duration,
 }
@@ -29,6 +31,7 @@ impl Default for CollectorConfig {
             otlp_http_listen: loopback(4318),
             node: "localhost".to_owned(),
             limits: weir_wire::Limits::default(),
+            allow_payload_capture: false,
             health_every: Duration::from_secs(10),
         }
     }

@@ -4,12 +4,14 @@
 //! |--------------|-------------------------------------------------------------------------------|
 //! | `config.rs`  | where it listens, and its limits                                                |
 //! | `receive/`   | the ways in: Flight (probes, imports), OTLP, and capture files                   |
+//! | `capture/`   | the way back: packets on demand, asked of probes, as a pcapng stream             |
 //! | `stage.rs`   | a batch of flows or handshakes → the spans that follow from it → the store       |
 //! | `counters.rs`| what came in, what was refused, and the `probe_health` rows that say so           |
 //!
 //! **Invariant**: a sender gets its acknowledgement after the store made the batch durable, together with the spans that
 //! follow from it; sent again, it changes nothing. Back-pressure is the sender's: nothing queues here without a bound.
 
+pub mod capture;
 mod config;
 mod counters;
 pub mod receive;
@@ -23,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use weir_store::Store;
+use weir_wire::control::Switchboard;
 
 pub use config::CollectorConfig;
 pub use counters::Counts;
@@ -52,6 +55,7 @@ pub enum StartError {
 pub struct Collector {
     addresses: [SocketAddr; 3],
     stage: Arc<stage::Stage>,
+    captures: capture::Captures,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -69,12 +73,17 @@ impl Collector {
 
         let stop = CancellationToken::new();
         let stage = Arc::new(stage::Stage::new(store, &config.node));
+        let switchboard = Switchboard::default();
+        let captures =
+            capture::Captures::new(switchboard.clone(), stage.clone(), config.allow_payload_capture);
+        let served =
+            receive::flight::serve(flight.0, stage.clone(), switchboard, config.limits, stop.clone());
         let tasks = vec![
-            tokio::spawn(receive::flight::serve(flight.0, stage.clone(), config.limits, stop.clone())),
+            tokio::spawn(served),
             tokio::spawn(receive::otlp::serve(otlp_grpc.0, otlp_http.0, stage.clone(), stop.clone())),
             tokio::spawn(counters::report(stage.clone(), config.health_every, stop.clone())),
         ];
-        Ok(Collector { addresses, stage, stop, tasks })
+        Ok(Collector { addresses, stage, captures, stop, tasks })
     }
 
     /// Where probes send to.
@@ -90,6 +99,11 @@ impl Collector {
     /// Where OTLP over HTTP is taken.
     pub fn otlp_http_addr(&self) -> SocketAddr {
         self.addresses[2]
+    }
+
+    /// Who can be asked for packets, and asking.
+    pub fn captures(&self) -> &capture::Captures {
+        &self.captures
     }
 
     /// What came in so far.

@@ -14,7 +14,7 @@ pub(crate) mod pins;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray};

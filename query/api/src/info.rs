@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use serde::Serialize;
 
+use crate::capture::{NoPackets, PacketSource};
+
 /// How the probe in this process is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProbeState {
@@ -28,6 +30,8 @@ pub struct ApiInfo {
     pub listeners: Vec<(&'static str, SocketAddr)>,
     /// The probe's state, kept true by whoever runs it.
     pub probe: Arc<RwLock<ProbeState>>,
+    /// Who gives packets.
+    pub packets: Arc<dyn PacketSource>,
 }
 
 impl ApiInfo {
@@ -38,6 +42,13 @@ impl ApiInfo {
         listeners: Vec<(&'static str, SocketAddr)>,
         probe: Arc<RwLock<ProbeState>>,
     ) -> ApiInfo {
-        ApiInfo { version, node: node.to_owned(), started: crate::times::now(), listeners, probe }
+        let packets = Arc::new(NoPackets);
+        ApiInfo { version, node: node.to_owned(), started: crate::times::now(), listeners, probe, packets }
+    }
+
+    /// The same, with probes that can be asked for packets.
+    #[must_use]
+    pub fn with_packets(self, packets: Arc<dyn PacketSource>) -> ApiInfo {
+        ApiInfo { packets, ..self }
     }
 }

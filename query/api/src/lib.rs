@@ -8,6 +8,7 @@
 //! | `filter.rs`  | `column op value`, checked against the schema                                 |
 //! | `tables.rs`  | `GET /api/v1/tables`: the schema as the model has it                          |
 //! | `export/`    | `GET /api/v1/export`: OCSF, JSON Lines, CSV, streamed                         |
+//! | `capture.rs` | `POST /api/v1/capture`: packets on demand, as pcapng                          |
 //! | `status.rs`  | `/api/v1/status`, `/healthz`, `/readyz`, `/metrics`                           |
 //! | `openapi.rs` | the document of all of it                                                     |
 //! | `jaeger/`    | what Jaeger's frontends and Grafana ask                                       |
@@ -16,6 +17,7 @@
 //!
 //! Never here: what a table means, files, the web page.
 
+mod capture;
 mod encode;
 mod error;
 mod export;
@@ -37,6 +39,7 @@ use axum::routing::{any, get, post};
 use weir_query::Engine;
 use weir_store::Store;
 
+pub use capture::{PacketSource, PacketStream};
 pub use info::{ApiInfo, ProbeState};
 pub use tables::markdown as tables_markdown;
 
@@ -65,6 +68,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/flows", get(flows::answer))
         .route("/api/v1/tables", get(tables::answer))
         .route("/api/v1/export", get(export::answer))
+        .route("/api/v1/capture", post(capture::answer))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/openapi.json", get(openapi::answer))
         .route("/healthz", get(status::healthz))

@@ -16,7 +16,7 @@ fn document() -> Value {
             "title": "Weir",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Traffic observability: flows, TLS handshakes and spans, in SQL and as pages ask for them. \
-                Everything is read-only. Jaeger's HTTP API (/api/traces, /api/v3/traces and the rest) is served beside it \
+                Nothing changes what is stored. Jaeger's HTTP API (/api/traces, /api/v3/traces and the rest) is served beside it \
                 as Jaeger documents it. There is no authentication yet: requests of other sites' pages, and by a name that \
                 is not this host's, are refused with 403.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" }
@@ -26,6 +26,7 @@ fn document() -> Value {
             "/api/v1/flows": { "get": flows() },
             "/api/v1/tables": { "get": tables() },
             "/api/v1/export": { "get": export() },
+            "/api/v1/capture": { "post": capture() },
             "/api/v1/status": { "get": status() },
             "/api/v1/openapi.json": { "get": {
                 "summary": "This document",
@@ -179,6 +180,30 @@ fn export() -> Value {
     })
 }
 
+fn capture() -> Value {
+    json!({
+        "summary": "Packets on demand from the probes, as a pcapng file",
+        "description": "Streamed while packets are taken, and whole at any block's end: one interface for each node, times in \
+            nanoseconds, and with each packet its direction and, as a comment, the process, pod, container and network \
+            namespace that holds its socket. Headers only, unless `payload` asks for more, which this server and each probe \
+            must have been started for. Packets that were lost are counted (epb_dropcount, interface statistics). The probes \
+            stop when the client leaves. Each request is a row of audit_log.",
+        "requestBody": { "required": true, "content": { "application/json": {
+            "schema": reference("CaptureRequest"),
+            "example": { "filter": "tcp port 443 and host 10.0.0.1", "nodes": ["node-1"], "seconds": 30, "packets": 100_000, "bytes": 104_857_600, "payload": 0 }
+        } } },
+        "responses": {
+            "200": { "description": "The file", "content": {
+                "application/vnd.tcpdump.pcap": { "schema": { "type": "string", "format": "binary" } }
+            } },
+            "400": error_response(),
+            "403": refused_response(),
+            "404": { "$ref": "#/components/responses/NoProbe" },
+            "429": { "$ref": "#/components/responses/Busy" }
+        }
+    })
+}
+
 fn status() -> Value {
     json!({
         "summary": "Version, probe, listeners, table sizes, and what was lost in the last hour",
@@ -188,6 +213,7 @@ fn status() -> Value {
                 "node": "node-1",
                 "started": "2026-11-24T07:00:00.000000000Z",
                 "probe": { "state": "running", "detail": "every connection of this machine" },
+                "probes": [{ "node": "node-1", "version": env!("CARGO_PKG_VERSION"), "allows_payload": false }],
                 "listeners": [{ "name": "http", "address": "127.0.0.1:8480" }],
                 "tables": [{ "name": "flows", "rows_memory": 1207, "rows_sealed": 52_000, "files": 2, "bytes": 1_310_720 }],
                 "health": [{ "node": "node-1", "counter": "connections", "kind": "gauge", "value": 31, "message": "connections and UDP flows that live on" }]
@@ -264,6 +290,16 @@ fn responses() -> Value {
             "code": "request.host",
             "message": "rebound.example is not a name of this host: use its address, localhost, or its service name"
         })),
+        "NoProbe": error("A node that is asked for has no connected probe, or there is none at all", json!({
+            "code": "capture.no_probe",
+            "message": "no probe of node \"node-9\" is connected; connected are: node-1",
+            "hint": "GET /api/v1/status lists the connected probes; `weir doctor` says why one doesn't run"
+        })),
+        "Busy": error("As many captures as there may be are under way", json!({
+            "code": "capture.busy",
+            "message": "8 captures are under way already",
+            "hint": "try again when one of them has ended"
+        })),
         "Internal": error("Something failed on this side; the log has it", json!({
             "code": "internal", "message": "a file can't be read"
         }))
@@ -284,7 +320,7 @@ fn schemas() -> Value {
             "type": "object",
             "required": ["code", "message"],
             "properties": {
-                "code": { "type": "string", "description": "For programs: sql.*, limit.*, request.* or internal" },
+                "code": { "type": "string", "description": "For programs: sql.*, limit.*, request.*, capture.* or internal" },
                 "message": text,
                 "hint": text,
                 "position": object(json!({ "line": whole, "column": whole }))
@@ -313,8 +349,21 @@ fn schemas() -> Value {
                 })))
             })))
         })),
+        "CaptureRequest": {
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "filter": { "type": "string", "description": "host, net and port (after src, dst, client or server), tcp, udp, \
+                    icmp, icmp6, sctp, proto, ip, ip6, process, pid, netns, cgroup, container, pod; and, or, not, ( ); all packets by default" },
+                "nodes": { "type": "array", "items": text, "description": "All connected ones by default" },
+                "seconds": { "type": "integer", "minimum": 1, "maximum": 3600, "default": 30 },
+                "packets": { "type": "integer", "minimum": 1, "maximum": 10_000_000, "default": 100_000 },
+                "bytes": { "type": "integer", "minimum": 1, "maximum": 4_294_967_296_u64, "default": 104_857_600, "description": "Of the file" },
+                "payload": { "type": "integer", "minimum": 0, "maximum": 65536, "default": 0, "description": "Bytes kept of each packet's payload" }
+            }
+        },
         "Status": object(json!({
             "version": text, "node": text, "started": text,
+            "probes": list(object(json!({ "node": text, "version": text, "allows_payload": truth }))),
             "probe": object(json!({ "state": { "type": "string", "enum": ["running", "off"] }, "detail": text })),
             "listeners": list(object(json!({ "name": text, "address": text }))),
             "tables": list(object(json!({ "name": text, "rows_memory": whole, "rows_sealed": whole, "files": whole, "bytes": whole }))),

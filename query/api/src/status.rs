@@ -53,6 +53,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
         "node": api.info.node,
         "started": times::text(api.info.started),
         "probe": *api.info.probe.read(),
+        "probes": api.info.packets.probes(),
         "listeners": listeners,
         "tables": tables,
         "health": health,

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+#[path = "api/capture.rs"]
+mod capture;
 #[path = "api/documents.rs"]
 mod documents;
 #[path = "api/export.rs"]
@@ -40,6 +42,7 @@ struct World {
     store: Store,
     engine: Arc<Engine>,
     router: Router,
+    packets: Arc<capture::OneProbe>,
     batches: u64,
 }
 
@@ -73,9 +76,10 @@ impl World {
         let engine = Arc::new(Engine::new(store.clone(), limits).unwrap());
         let probe = Arc::new(RwLock::new(ProbeState { state: "off", detail: "not in this test".to_owned() }));
         let listeners = vec![("http", "127.0.0.1:8480".parse().unwrap())];
-        let info = ApiInfo::new("0.0.0", "node-1", listeners, probe);
+        let packets = Arc::new(capture::OneProbe::default());
+        let info = ApiInfo::new("0.0.0", "node-1", listeners, probe).with_packets(packets.clone());
         let router = weir_api::router(Api::new(engine.clone(), store.clone(), info));
-        World { _dir: dir, store, engine, router, batches: 0 }
+        World { _dir: dir, store, engine, router, packets, batches: 0 }
     }
 
     async fn add<R: Row>(&mut self, rows: &[R]) {

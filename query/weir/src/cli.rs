@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod capture;
 mod client;
 mod demo;
 mod doctor;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Import(import::Args),
     /// Write flows and handshakes to a file, for a SIEM or for keeping.
     Export(export::Args),
+    /// Take packets on the nodes, by a filter, into a pcapng file for Wireshark.
+    Capture(capture::Args),
     /// Run a small set of real services in network namespaces, so that there is traffic to look at.
     Demo(demo::Args),
     /// Say what this machine lets the probe see, and what is missing.
@@ -49,6 +52,7 @@ impl Command {
             Command::Sql(args) => sql::run(args).await,
             Command::Import(args) => import::run(args).await,
             Command::Export(args) => export::run(args).await,
+            Command::Capture(args) => capture::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Doctor(args) => doctor::run(&args),
             Command::DemoService(args) => demo::run_service(args).await,

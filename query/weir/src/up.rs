@@ -3,6 +3,7 @@
 
 mod banner;
 pub(crate) mod listen;
+mod packets;
 mod probe;
 mod seen;
 
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     listen: listen::Addresses,
+    /// Let `weir capture --payload` have what packets carry; otherwise captures have their headers only.
+    #[arg(long, env = "WEIR_ALLOW_PAYLOAD_CAPTURE")]
+    allow_payload_capture: bool,
     /// Don't start the probe; serve imports, OTLP and what is stored.
     #[arg(long, env = "WEIR_NO_PROBE")]
     no_probe: bool,
@@ -51,6 +55,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         otlp_grpc_listen: args.listen.otlp_grpc,
         otlp_http_listen: args.listen.otlp_http,
         node: node.clone(),
+        allow_payload_capture: args.allow_payload_capture,
         ..CollectorConfig::default()
     };
     let collector = Collector::start(config, store.clone()).await.context("start the collector")?;
@@ -63,8 +68,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
 
     let engine = Arc::new(Engine::new(store.clone(), Limits::default())?);
-    let probe = probe::start(!args.no_probe, &node, listeners.flight, &dir, &stop).await;
-    let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state());
+    let probe = probe::start(&args, &node, listeners.flight, &dir, &stop).await;
+    let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state())
+        .with_packets(Arc::new(packets::Packets(collector.captures().clone())));
     let router = weir_api::router(Api::new(engine.clone(), store.clone(), info)).fallback(crate::ui::page);
     let servers =
         [listen::serve(http, router.clone(), stop.clone()), listen::serve(jaeger, router, stop.clone())];

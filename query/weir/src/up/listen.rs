@@ -85,6 +85,8 @@ pub(crate) fn serve(
     stop: CancellationToken,
 ) -> JoinHandle<std::io::Result<()>> {
     tokio::spawn(async move {
+        // Handlers may ask who is at the other end.
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let finished = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
             result = async { finished.await } => result,

@@ -23,19 +23,20 @@ pub(crate) struct Running {
 
 /// Loads and attaches the probe, shipping to `flight` over loopback by the same way as one on another node.
 pub(crate) async fn start(
-    wanted: bool,
+    args: &super::Args,
     node: &str,
     flight: SocketAddr,
     data_dir: &Path,
     stop: &CancellationToken,
 ) -> Running {
-    if !wanted {
+    if args.no_probe {
         return Running::off("switched off by --no-probe".to_owned());
     }
     let config = Config {
         collector: format!("http://{flight}"),
         node: node.to_owned(),
         state_dir: Some(data_dir.join("probe")),
+        allow_payload_capture: args.allow_payload_capture,
         ..Config::default()
     };
     match Probe::start(config).await {
