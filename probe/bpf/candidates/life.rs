@@ -6,6 +6,7 @@ use aya_ebpf::bindings::{
     BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
     BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
 };
+use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_socket_cookie,
     bpf_skc_to_tcp_sock, bpf_sock_ops_cb_flags_set,
@@ -52,6 +53,10 @@ struct Ended {
 #[btf_map(name = "BORN")]
 pub static BORN: SkStorage<Born> = SkStorage::new();
 
+/// The same beside the sockets: preallocated, so that a connection allocates and frees nothing.
+#[btf_map(name = "BORN_BESIDE")]
+static BORN_BESIDE: HashMap<u64, Born, 131_072> = HashMap::new();
+
 #[inline(always)]
 fn begin(born: &mut Born) {
     born.syn_ns = kernel::now();
@@ -59,8 +64,59 @@ fn begin(born: &mut Born) {
     born.comm = bpf_get_current_comm().unwrap_or_default();
 }
 
+/// Where what is known of a connection is kept.
+trait Keep {
+    fn get(sk: *mut c_void) -> *mut Born;
+    fn get_or_create(sk: *mut c_void) -> *mut Born;
+    fn forget(sk: *mut c_void);
+}
+
+/// In the socket's own storage.
+struct InSocket;
+
+impl Keep for InSocket {
+    #[inline(always)]
+    fn get(sk: *mut c_void) -> *mut Born {
+        BORN.get(sk)
+    }
+
+    #[inline(always)]
+    fn get_or_create(sk: *mut c_void) -> *mut Born {
+        BORN.get_or_create(sk)
+    }
+
+    #[inline(always)]
+    fn forget(_: *mut c_void) {}
+}
+
+/// In a hash by the socket's address.
+struct Beside;
+
+impl Keep for Beside {
+    #[inline(always)]
+    fn get(sk: *mut c_void) -> *mut Born {
+        BORN_BESIDE.get_ptr_mut(sk as u64).unwrap_or(core::ptr::null_mut())
+    }
+
+    #[inline(always)]
+    fn get_or_create(sk: *mut c_void) -> *mut Born {
+        let found = Beside::get(sk);
+        if !found.is_null() {
+            return found;
+        }
+        let new: Born = unsafe { core::mem::zeroed() };
+        let _ = BORN_BESIDE.insert(sk as u64, &new, 0);
+        Beside::get(sk)
+    }
+
+    #[inline(always)]
+    fn forget(sk: *mut c_void) {
+        let _ = BORN_BESIDE.remove(sk as u64);
+    }
+}
+
 #[inline(always)]
-fn changed(ctx: &BtfTracePointContext, wake: u64) {
+fn changed<K: Keep>(ctx: &BtfTracePointContext, wake: u64) {
     let (sk, old, new): (*mut c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();
     if tp.is_null() {
@@ -68,14 +124,14 @@ fn changed(ctx: &BtfTracePointContext, wake: u64) {
     }
     match new {
         SYN_SENT => {
-            let born = BORN.get_or_create(sk);
+            let born = K::get_or_create(sk);
             if let Some(born) = unsafe { born.as_mut() } {
                 begin(born);
                 born.cgroup = unsafe { bpf_get_current_cgroup_id() };
             }
         }
         ESTABLISHED => {
-            let born = BORN.get_or_create(sk);
+            let born = K::get_or_create(sk);
             if let Some(born) = unsafe { born.as_mut() } {
                 born.opened_ns = kernel::now();
                 born.cookie = unsafe { bpf_get_socket_cookie(sk) };
@@ -88,7 +144,7 @@ fn changed(ctx: &BtfTracePointContext, wake: u64) {
             }
         }
         CLOSE => {
-            let born = BORN.get(sk);
+            let born = K::get(sk);
             let Some(born) = (unsafe { born.as_mut() }) else { return };
             let Some(mut entry) = EVENTS.reserve_untyped::<Ended>(0) else { return };
             let ended = unsafe { entry.assume_init_mut() };
@@ -104,6 +160,7 @@ fn changed(ctx: &BtfTracePointContext, wake: u64) {
             }
             ended.state = old as u64;
             entry.submit(wake);
+            K::forget(sk);
         }
         _ => {}
     }
@@ -111,13 +168,19 @@ fn changed(ctx: &BtfTracePointContext, wake: u64) {
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn life_tp(ctx: BtfTracePointContext) -> i32 {
-    changed(&ctx, QUIET);
+    changed::<InSocket>(&ctx, QUIET);
     0
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn life_tp_wake(ctx: BtfTracePointContext) -> i32 {
-    changed(&ctx, WAKE);
+    changed::<InSocket>(&ctx, WAKE);
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn life_tp_hash(ctx: BtfTracePointContext) -> i32 {
+    changed::<Beside>(&ctx, QUIET);
     0
 }
 

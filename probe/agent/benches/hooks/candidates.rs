@@ -75,6 +75,7 @@ pub(crate) const CANDIDATES: &[Candidate] = &[
         programs: &[("life_tp_wake", STATE)],
         wakes: true,
     },
+    candidate("life cycle: the same, hash by socket", &[("life_tp_hash", STATE)]),
     candidate("life cycle: sock_ops", &[("life_ops", Hook::SockOps)]),
     candidate(
         "living: cgroup_skb, each packet",
