@@ -63,7 +63,7 @@ pub(crate) static FEATURES: &[Feature] = &[
     },
     Feature {
         name: "TLS handshakes and UDP",
-        without: "no UDP flows, no tls_handshakes, encryption is unknown",
+        without: "no UDP flows, no tls_handshakes, no dns, encryption is unknown",
         needed: false,
         level: Level::Flows,
         programs: &[

@@ -23,6 +23,10 @@ pub(crate) struct OwnLosses {
     pub(crate) handshakes_given_up: u64,
     /// Records that could not be read.
     pub(crate) records_unreadable: u64,
+    /// Messages on DNS's port that are no DNS.
+    pub(crate) dns_unreadable: u64,
+    /// DNS questions for which there was no room, and holes in DNS streams.
+    pub(crate) dns_given_up: u64,
 }
 
 /// What the kernel lost since its programs were loaded, by [`Lost`].
@@ -30,7 +34,7 @@ pub(crate) type KernelLosses = [u64; Lost::COUNT];
 
 impl OwnLosses {
     /// All of them with name and sentence.
-    fn all(&self) -> [(&'static str, &'static str, u64); 6] {
+    fn all(&self) -> [(&'static str, &'static str, u64); 8] {
         [
             (
                 "rows_dropped",
@@ -57,6 +61,16 @@ impl OwnLosses {
                 "records_unreadable",
                 "records of another version: agent and kernel programs don't fit, restart the probe",
                 self.records_unreadable,
+            ),
+            (
+                "dns_unreadable",
+                "messages on port 53 without a row: they can't be read as DNS",
+                self.dns_unreadable,
+            ),
+            (
+                "dns_given_up",
+                "DNS questions or answers missing, or told apart: too many at once, or bytes of a stream were not seen",
+                self.dns_given_up,
             ),
         ]
     }

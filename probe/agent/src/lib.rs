@@ -13,6 +13,7 @@
 //! | `flows.rs`      | records of TCP connections → rows                                          |
 //! | `udp.rs`        | UDP flows → rows                                                           |
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
+//! | `dns.rs`        | DNS → rows, and names for flows                                            |
 //! | `identity.rs`, `ends.rs` | who an end is                                                     |
 //! | `capture.rs`    | packets on demand (`weir capture`), by programs of their own                 |
 //! | `health.rs`     | losses → rows                                                              |
@@ -31,6 +32,7 @@ mod capture;
 mod clock;
 mod config;
 mod confine;
+mod dns;
 mod drain;
 mod ends;
 mod features;

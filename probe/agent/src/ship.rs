@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use tracing::{error, warn};
-use weir_model::{FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
+use weir_model::{DnsRow, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
 use weir_wire::{Encoded, MAX_BATCH_ROWS, Shipper};
 
 use crate::journal::{Entry, Journal, Queued, Spool};
@@ -47,6 +47,7 @@ macro_rules! rows {
 // Handshakes first: a connection's flow then never shows without them.
 rows! {
     handshakes: TlsHandshakeRow,
+    dns: DnsRow,
     flows: FlowRow,
     health: ProbeHealthRow,
 }

@@ -16,6 +16,7 @@ use weir_wire::{ShipStats, Shipper};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
+use crate::dns::Dns;
 use crate::drain::{self, Record};
 use crate::features::FeatureStatus;
 use crate::flows::{Flows, close_reason, closed_by_peer};
@@ -61,6 +62,7 @@ pub(crate) struct Watch {
     flows: Flows,
     udp: UdpFlows,
     handshakes: Handshakes,
+    dns: Dns,
     health: Health,
     losses: OwnLosses,
     rows: Rows,
@@ -137,6 +139,7 @@ impl Watch {
             flows,
             udp,
             handshakes,
+            dns: Dns::new(),
             health,
             losses,
             rows: Rows::default(),
@@ -191,6 +194,7 @@ impl Watch {
             let stopping = !matches!(stop.recv_timeout(POLL), Err(RecvTimeoutError::Timeout));
             self.status.beat();
             self.drain();
+            self.expire_dns(stopping);
             if self.has_opened()? {
                 opened = Instant::now();
             }
@@ -254,15 +258,19 @@ impl Watch {
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             match drain::record(bytes) {
                 Some(Record::Conn(mut record)) => {
-                    let (flows, handshakes) = (&mut self.flows, &mut self.handshakes);
-                    connection(&mut record, None, flows, handshakes, context, &mut self.rows);
+                    let known = (&mut self.flows, &mut self.handshakes, &mut self.dns);
+                    connection(&mut record, None, known, context, &mut self.rows);
+                }
+                Some(Record::Chunk(head, bytes)) if Dns::is_on(&head.conn) => {
+                    self.dns.chunk(&head, bytes, context, &mut self.rows.dns);
                 }
                 Some(Record::Chunk(head, bytes)) => {
                     self.rows.handshakes.extend(self.handshakes.bytes(&head, bytes, context));
                 }
                 Some(Record::Udp(record)) => self.udp.began(&record),
-                // Nobody reads them yet.
-                Some(Record::Datagram(_head, _bytes)) => {}
+                Some(Record::Datagram(head, bytes)) => {
+                    self.dns.datagram(&head, bytes, context, &mut self.rows.dns);
+                }
                 None => self.losses.records_unreadable += 1,
             }
             records += 1;
@@ -271,6 +279,16 @@ impl Watch {
             }
         }
         false
+    }
+
+    /// Reports questions that nobody answers, when the probe stops all that are open.
+    fn expire_dns(&mut self, stopping: bool) {
+        let now = self.now();
+        let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+        self.dns.expire(now, context, &mut self.rows.dns);
+        if stopping {
+            self.dns.finish(context, &mut self.rows.dns);
+        }
     }
 
     /// Whether connections were opened since the last look.
@@ -302,6 +320,7 @@ impl Watch {
         // Those that ended since then say so in the ring, and need what is known of them for their last row.
         self.drain();
         self.handshakes.retain(|cookie| alive.contains(&cookie));
+        self.dns.retain(|cookie| alive.contains(&cookie));
         self.flows.retain(|cookie| alive.contains(&cookie))
     }
 
@@ -331,8 +350,8 @@ impl Watch {
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             for mut record in drain::living(&self.swept) {
-                let (flows, handshakes) = (&mut self.flows, &mut self.handshakes);
-                connection(&mut record, cut_ns, flows, handshakes, context, &mut self.rows);
+                let known = (&mut self.flows, &mut self.handshakes, &mut self.dns);
+                connection(&mut record, cut_ns, known, context, &mut self.rows);
             }
             if self.rows.len() >= ENOUGH_ROWS {
                 self.write();
@@ -350,7 +369,9 @@ impl Watch {
             if let Some(flow) = self.kernel.udp(key) {
                 let context =
                     &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
-                self.rows.flows.push(self.udp.row(&key, &flow, now, false, context));
+                let mut row = self.udp.row(&key, &flow, now, false, context);
+                self.dns.name(&mut row, flow.netns, flow.owner.pid);
+                self.rows.flows.push(row);
             }
         }
     }
@@ -372,6 +393,8 @@ impl Watch {
         }
         self.cut_udp(cut_ns)?;
         self.losses.handshakes_given_up = self.handshakes.given_up;
+        self.losses.dns_unreadable = self.dns.unreadable;
+        self.losses.dns_given_up = self.dns.given_up();
         self.losses.rows_dropped = self.unwritten_rows + self.journal.spool().dropped_rows();
         let template = ProbeHealthRow {
             time: cut_ns,
@@ -406,7 +429,9 @@ impl Watch {
             }
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
-            self.rows.flows.push(self.udp.row(&key, &flow, cut_ns, is_over, context));
+            let mut row = self.udp.row(&key, &flow, cut_ns, is_over, context);
+            self.dns.name(&mut row, flow.netns, flow.owner.pid);
+            self.rows.flows.push(row);
         }
         Ok(())
     }
@@ -459,16 +484,17 @@ fn write_all(
 fn connection(
     record: &mut ConnRecord,
     cut_ns: Option<i64>,
-    flows: &mut Flows,
-    handshakes: &mut Handshakes,
+    (flows, handshakes, dns): (&mut Flows, &mut Handshakes, &mut Dns),
     context: &mut Context<'_>,
     rows: &mut Rows,
 ) {
     let cookie = record.conn.cookie;
     flows.complete(record);
     if record.kind != KIND_CLOSED {
-        let row = flows.row(record, cut_ns, handshakes.facts(cookie), context);
-        rows.flows.extend(row);
+        if let Some(mut row) = flows.row(record, cut_ns, handshakes.facts(cookie), context) {
+            dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
+            rows.flows.push(row);
+        }
         return;
     }
     let we_are_client = record.conn.role == weir_abi::ROLE_CLIENT;
@@ -480,5 +506,9 @@ fn connection(
     // The handshake's end may still tell something (the alert, the client's certificate), but forgets the facts.
     let facts = handshakes.facts(cookie).cloned();
     rows.handshakes.extend(handshakes.closed(cookie, ending, context));
-    rows.flows.extend(flows.row(record, cut_ns, facts.as_ref(), context));
+    dns.closed(&record.conn, context, &mut rows.dns);
+    if let Some(mut row) = flows.row(record, cut_ns, facts.as_ref(), context) {
+        dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
+        rows.flows.push(row);
+    }
 }

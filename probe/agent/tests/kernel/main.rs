@@ -1,12 +1,14 @@
 //! The probe on the real kernel: known traffic between network namespaces, rows compared with what the ends sent.
 //!
-//! Needs root, iproute2, openssl, tcpdump and python3; each test has its own namespaces, probe and collector's port.
+//! Needs root, iproute2, openssl, tcpdump, python3, dnsmasq and dig; each test has its own namespaces, probe and
+//! collector's port.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod bench;
 mod capture;
 mod confined;
+mod dns;
 mod features;
 mod host;
 mod losses;
