@@ -4,6 +4,7 @@
 //! |-------------------|-------------------------------------------------------------------------------|
 //! | `conversation.rs` | both directions together: which message means what, until the handshake's end    |
 //! | `stream.rs`       | one direction: bytes → records → handshake messages, over any number of segments |
+//! | `certificate.rs`  | what a certificate says                                                         |
 //! | `hello.rs`        | ClientHello and ServerHello, extensions by number                               |
 //! | `ja3.rs`          | JA3 and JA3S                                                                    |
 //! | `ja4.rs`          | JA4 of the client (`FoxIO`'s BSD-3 specification; nothing else of JA4+)          |
@@ -13,6 +14,7 @@
 //! TLS is known by its bytes, not by its port, and may begin in the middle of a connection (STARTTLS, a proxy's
 //! CONNECT). Never here: decryption, certificate validation, payload kept after the handshake.
 
+mod certificate;
 mod conversation;
 mod handshake;
 mod hello;
@@ -23,6 +25,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::Certificate;
 pub use conversation::Conversation;
 pub use handshake::Handshake;
 pub use hello::{ClientHello, ServerHello, client_hello, server_hello, sslv2_client_hello};

@@ -302,7 +302,7 @@ impl Connection {
         }
         if let Some(handshake) = watch.handshake() {
             self.encryption = "tls";
-            if handshake.client_certificate {
+            if handshake.client_certificate.is_some() {
                 self.encryption = "mtls";
             }
         }

@@ -1,8 +1,8 @@
 //! Both directions of a connection together: which message means what, until the handshake is over.
 
-use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
 
+use super::certificate::Certificate;
 use super::handshake::Handshake;
 use super::hello::{client_hello, server_hello, sslv2_client_hello};
 use super::stream::{Event, Stream};
@@ -179,13 +179,11 @@ impl Conversation {
         match kind {
             message::HELLO_RETRY_REQUEST => handshake.hello_retry = Some(true),
             message::CERTIFICATE => {
-                let own = own_certificate(body);
+                let own = own_certificate(body).map(|der| Box::new(Certificate::read(der)));
                 if from_client {
-                    handshake.client_certificate = own.is_some();
-                    handshake.client_certificate_sha256 = own.map(sha256_hex);
+                    handshake.client_certificate = own;
                 } else {
-                    handshake.server_certificate = own.is_some();
-                    handshake.server_certificate_sha256 = own.map(sha256_hex);
+                    handshake.server_certificate = own;
                 }
             }
             message::SERVER_KEY_EXCHANGE => {
@@ -232,7 +230,7 @@ impl Conversation {
         self.streams[side.index()].encrypted = true;
         // A server that switches without having shown a certificate resumes (RFC 5077 §3.1, session tickets).
         if handshake.client == Some(side.peer()) && handshake.resumed.is_none() {
-            handshake.resumed = Some(!handshake.server_certificate);
+            handshake.resumed = Some(handshake.server_certificate.is_none());
         }
     }
 
@@ -264,8 +262,4 @@ fn own_certificate(body: &[u8]) -> Option<&[u8]> {
     let (_, message) = tls_parser::parse_tls_handshake_msg_certificate(body).ok()?;
     let tls_parser::TlsMessageHandshake::Certificate(certificates) = message else { return None };
     certificates.cert_chain.first().map(|certificate| certificate.data)
-}
-
-fn sha256_hex(der: &[u8]) -> SmolStr {
-    SmolStr::new(hex::encode(Sha256::digest(der)))
 }

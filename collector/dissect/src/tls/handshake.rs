@@ -3,6 +3,7 @@
 use smol_str::SmolStr;
 use weir_model::TlsHandshakeRow;
 
+use super::certificate::Certificate;
 use super::hello::{ClientHello, ServerHello};
 use super::names::{self, is_grease};
 use super::{Side, ja3, ja3s, ja4};
@@ -54,12 +55,10 @@ pub struct Handshake {
     pub hello_retry: Option<bool>,
     /// Whether the server asked for a certificate of the client; unknown in TLS 1.3, where that is encrypted.
     pub client_certificate_requested: Option<bool>,
-    /// Whether the client showed one (before TLS 1.3).
-    pub client_certificate: bool,
-    /// SHA-256 of the server's own certificate, hex (before TLS 1.3).
-    pub server_certificate_sha256: Option<SmolStr>,
-    /// SHA-256 of the client's own certificate, hex (before TLS 1.3).
-    pub client_certificate_sha256: Option<SmolStr>,
+    /// The server's own certificate (before TLS 1.3, where it is encrypted).
+    pub server_certificate: Option<Box<Certificate>>,
+    /// The client's own certificate, if it showed one (before TLS 1.3).
+    pub client_certificate: Option<Box<Certificate>>,
     /// Whether the handshake came to its end.
     pub established: Option<bool>,
     /// The last alert seen in clear before that, by name; a `close_notify` is none.
@@ -74,7 +73,6 @@ pub struct Handshake {
     pub(super) version_number: Option<u16>,
     pub(super) cipher_number: Option<u16>,
     pub(super) session_id: Option<Vec<u8>>,
-    pub(super) server_certificate: bool,
 }
 
 impl Handshake {
@@ -104,13 +102,18 @@ impl Handshake {
         row.failure_reason.clone_from(&self.failure_reason);
         row.hello_us = self.hello_us;
         row.handshake_us = self.handshake_us;
-        row.server_certificate_sha256.clone_from(&self.server_certificate_sha256);
-        row.client_certificate_sha256.clone_from(&self.client_certificate_sha256);
+        if let Some(certificate) = &self.server_certificate {
+            fill_server_certificate(row, certificate);
+            row.certificate_sni_mismatch = self.sni.as_ref().and_then(|sni| Some(!certificate.covers(sni)?));
+        }
+        if let Some(certificate) = &self.client_certificate {
+            fill_client_certificate(row, certificate);
+        }
     }
 
     /// The flow's column `encryption`: `mtls` where the client was seen to show a certificate, else `tls`.
     pub fn encryption(&self) -> SmolStr {
-        SmolStr::new_static(if self.client_certificate { "mtls" } else { "tls" })
+        SmolStr::new_static(if self.client_certificate.is_some() { "mtls" } else { "tls" })
     }
 
     pub(super) fn offered(&mut self, hello: &ClientHello<'_>, sslv2: bool) {
@@ -189,6 +192,30 @@ impl Handshake {
     pub(super) fn is_tls13(&self) -> bool {
         self.version_number.is_some_and(names::is_tls13)
     }
+}
+
+fn fill_server_certificate(row: &mut TlsHandshakeRow, certificate: &Certificate) {
+    row.server_certificate_subject.clone_from(&certificate.subject);
+    row.server_certificate_issuer.clone_from(&certificate.issuer);
+    row.server_certificate_sans.clone_from(&certificate.sans);
+    row.server_certificate_serial.clone_from(&certificate.serial);
+    row.server_certificate_sha256 = Some(certificate.sha256.clone());
+    row.server_certificate_not_before = certificate.not_before_ns;
+    row.server_certificate_not_after = certificate.not_after_ns;
+    row.server_certificate_key.clone_from(&certificate.key);
+    row.server_certificate_self_signed = certificate.self_signed;
+}
+
+fn fill_client_certificate(row: &mut TlsHandshakeRow, certificate: &Certificate) {
+    row.client_certificate_subject.clone_from(&certificate.subject);
+    row.client_certificate_issuer.clone_from(&certificate.issuer);
+    row.client_certificate_sans.clone_from(&certificate.sans);
+    row.client_certificate_serial.clone_from(&certificate.serial);
+    row.client_certificate_sha256 = Some(certificate.sha256.clone());
+    row.client_certificate_not_before = certificate.not_before_ns;
+    row.client_certificate_not_after = certificate.not_after_ns;
+    row.client_certificate_key.clone_from(&certificate.key);
+    row.client_certificate_self_signed = certificate.self_signed;
 }
 
 /// Names off the wire are text by their specifications; what isn't is shown as such and not dropped.

@@ -3,6 +3,7 @@
 //! | file     | subject                                                                  |
 //! |----------|--------------------------------------------------------------------------|
 //! | `tls.rs` | TLS over TCP                                                                |
+//! | `certificates.rs` | certificates of TLS up to 1.2                                      |
 //! | `dns.rs` | DNS, against tshark                                                         |
 //!
 //! `cargo run -p weir-collector --example conformance -- [FOLDER]` reads `FOLDER/manifest.json` (default
@@ -11,6 +12,7 @@
 //! captures are not part of this repository.
 #![expect(clippy::print_stdout, reason = "a report is what this program is for")]
 
+mod certificates;
 mod dns;
 mod tls;
 
@@ -50,7 +52,11 @@ fn main() -> ExitCode {
         }
     };
     // Each subject prints its own table, whatever the others found.
-    let good = [tls::score(&folder, &manifest), dns::score(&folder, &manifest)];
+    let good = [
+        tls::score(&folder, &manifest),
+        certificates::score(&folder, &manifest),
+        dns::score(&folder, &manifest),
+    ];
     if good.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

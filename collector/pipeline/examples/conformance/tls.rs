@@ -112,7 +112,9 @@ pub(super) fn score(folder: &Path, manifest: &Value) -> bool {
 }
 
 /// The handshakes of a capture, and its UDP flows.
-fn import(path: &Path) -> Result<(Vec<TlsHandshakeRow>, Vec<FlowRow>), Box<dyn std::error::Error>> {
+pub(super) fn import(
+    path: &Path,
+) -> Result<(Vec<TlsHandshakeRow>, Vec<FlowRow>), Box<dyn std::error::Error>> {
     let (mut rows, mut datagrams) = (Vec::new(), Vec::new());
     let on_rows = |ready: pcap::Rows| {
         rows.extend(ready.handshakes);
