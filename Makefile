@@ -104,11 +104,11 @@ docs: ## Regenerate docs/tables.md from the schema
 	@target/debug/examples/tables_md > docs/tables.md
 
 .PHONY: fuzz
-fuzz: ## Fuzz a parser of outside bytes: T=packets, T=tls or T=dns [SECONDS=60] (building takes ~4 min, once)
+fuzz: ## Fuzz a parser of outside bytes: T=packets, tls, datagrams or dns [SECONDS=60] (building takes ~4 min, once)
 	@deploy/fuzz.sh "$(T)" $(SECONDS)
 
 .PHONY: conformance
-conformance: ## Score TLS and DNS against captures with known answers, where ../shared/pcaps is present
+conformance: ## Score TLS, QUIC, DTLS and DNS against captures with known answers, where ../shared/pcaps is present
 	@cargo build --locked --quiet --workspace --example conformance
 	@target/debug/examples/conformance ../shared/pcaps
 

@@ -4,7 +4,7 @@
 //! |-----------------|---------------------------------------------------------------------------|
 //! | `connection.rs` | one connection: who is the client, its life, its clock                        |
 //! | `half.rs`       | one direction of TCP: which bytes are new, sent again, out of order; RTT        |
-//! | `handshake.rs`  | its TLS handshake: segments put in order, within bounds                        |
+//! | `handshake.rs`  | its TLS handshake: segments put in order, within bounds; UDP's is in `datagrams.rs` |
 //! | `questions.rs`  | DNS: questions with their answers, names for the flows                         |
 //! | `rows.rs`       | a connection → rows                                                       |
 //!
@@ -239,7 +239,7 @@ impl FlowTracker {
             }
             Entry::Vacant(entry) => entry.insert(fresh()),
         };
-        connection.datagram(time_ns, src, packet.payload_length, &self.options, &mut self.rows);
+        connection.datagram(time_ns, src, packet, &self.options, &mut self.rows);
         if Questions::are_on(src_port, dst_port) {
             let id = connection.id(&self.options);
             let (bytes, length) = (packet.payload, packet.payload_length);

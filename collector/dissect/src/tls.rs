@@ -11,8 +11,9 @@
 //! | `names.rs`        | IANA's names: versions, cipher suites, groups, alerts; GREASE                    |
 //! | `handshake.rs`    | the facts, and the row that they fill                                           |
 //!
+//! QUIC and DTLS bring the same messages in other wrappings: `quic.rs` and `dtls.rs` unpack them and use this.
 //! TLS is known by its bytes, not by its port, and may begin in the middle of a connection (STARTTLS, a proxy's
-//! CONNECT). Never here: decryption, certificate validation, payload kept after the handshake.
+//! CONNECT). Never here: decryption, datagrams, certificate validation, payload kept after the handshake.
 
 mod certificate;
 mod conversation;
@@ -27,10 +28,11 @@ mod tests;
 
 pub use certificate::Certificate;
 pub use conversation::Conversation;
-pub use handshake::Handshake;
+pub use handshake::{Handshake, QuicIds};
 pub use hello::{ClientHello, ServerHello, client_hello, server_hello, sslv2_client_hello};
 pub use ja3::{ja3, ja3_text, ja3s, ja3s_text};
-pub use ja4::{ja4, ja4_text};
+pub use ja4::{ja4, ja4_over, ja4_text};
+pub(crate) use stream::Event;
 
 /// An end of a TCP connection: the client opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +59,18 @@ impl Side {
             Side::Server => 1,
         }
     }
+}
+
+/// What carries the handshake's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// Records over TCP.
+    #[default]
+    Tcp,
+    /// CRYPTO frames in QUIC packets.
+    Quic,
+    /// DTLS records in datagrams.
+    Dtls,
 }
 
 /// What [`Conversation::push`] made of the bytes.

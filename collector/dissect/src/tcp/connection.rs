@@ -9,9 +9,10 @@ use weir_model::time::interval_start;
 use super::half::Half;
 use super::handshake::Watch;
 use super::{LINGER_NS, Options, Rows, rows};
+use crate::datagrams::Datagrams;
 use crate::dns::Messages;
 use crate::ip::{Packet, Tcp};
-use crate::tls::{Progress, Side};
+use crate::tls::{Handshake, Progress, Side};
 
 /// A connection or a UDP flow.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Connection {
     dns: Option<Box<[Messages; 2]>>,
     /// What the client had been told that the server's address is called, when it opened the connection.
     pub(super) server_name: Option<SmolStr>,
+    /// UDP's counterpart of it.
+    datagrams: Datagrams,
     /// What the handshake told the flow.
     pub(super) tls_version: Option<SmolStr>,
     pub(super) tls_sni: Option<SmolStr>,
@@ -103,6 +106,7 @@ impl Connection {
             watch: None,
             dns: None,
             server_name: None,
+            datagrams: Datagrams::default(),
             tls_version: None,
             tls_sni: None,
             encryption: "unknown",
@@ -159,14 +163,18 @@ impl Connection {
         &mut self,
         time_ns: i64,
         src: (IpAddr, u16),
-        length: usize,
+        packet: &Packet<'_>,
         options: &Options,
         rows: &mut Rows,
     ) {
         self.move_to(time_ns, options, rows);
-        let half = &mut self.halves[self.side(src).index()];
+        let side = self.side(src);
+        let half = &mut self.halves[side.index()];
         half.packets += 1;
-        half.bytes += length as i64;
+        half.bytes += packet.payload_length as i64;
+        if let Some(handshake) = self.datagrams.datagram(side, time_ns, packet.payload) {
+            self.give(&handshake, options, rows);
+        }
     }
 
     pub(super) fn segment(
@@ -322,8 +330,16 @@ impl Connection {
     }
 
     fn give_handshake(&mut self, options: &Options, rows: &mut Rows) {
-        let Some(watch) = self.watch.take() else { return };
-        let Some(handshake) = watch.handshake() else { return };
+        if let Some(handshake) = self.watch.take().as_ref().and_then(|watch| watch.handshake()) {
+            self.give(handshake, options, rows);
+        }
+        if let Some(handshake) = self.datagrams.closed() {
+            self.give(&handshake, options, rows);
+        }
+    }
+
+    fn give(&mut self, handshake: &Handshake, options: &Options, rows: &mut Rows) {
+        self.encryption = if handshake.client_certificate.is_some() { "mtls" } else { "tls" };
         self.tls_version.clone_from(&handshake.version);
         self.tls_sni.clone_from(&handshake.sni);
         let row = rows::handshake(self, handshake, options);
@@ -388,6 +404,11 @@ impl Connection {
 
     fn give_row(&mut self, end_ns: i64, options: &Options, rows: &mut Rows) {
         self.handshake_over(options, rows);
+        if let Some(handshake) = self.datagrams.handshake() {
+            self.encryption = if handshake.client_certificate.is_some() { "mtls" } else { "tls" };
+            self.tls_version.clone_from(&handshake.version);
+            self.tls_sni.clone_from(&handshake.sni);
+        }
         let moved = self.halves.iter().any(|half| half.packets > 0);
         if moved || self.closed.is_some() && !self.closing_told {
             let row = rows::flow(self, end_ns, options);

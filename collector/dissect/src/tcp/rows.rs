@@ -78,7 +78,7 @@ pub(super) fn handshake(
         connection_id: Some(connection.id(options)),
         node: Some(options.node.clone()),
         observer: word("path"),
-        protocol: word("tcp"),
+        protocol: word(if connection.udp { "udp" } else { "tcp" }),
         client_ip: Some(connection.client.0.to_smolstr()),
         client_port: Some(connection.client.1),
         server_ip: Some(connection.server.0.to_smolstr()),

@@ -4,9 +4,9 @@ use smol_str::SmolStr;
 
 use super::certificate::Certificate;
 use super::handshake::Handshake;
-use super::hello::{client_hello, server_hello, sslv2_client_hello};
+use super::hello::{client_hello, dtls_client_hello, extension, server_hello, sslv2_client_hello};
 use super::stream::{Event, Stream};
-use super::{Malformed, Progress, Side, names};
+use super::{Carrier, Malformed, Progress, Side, names};
 
 /// In TLS 1.3 an alert looks like any record, but for its length: 2 bytes, the content type, a 16-byte tag.
 /// The shortest thing a client says to finish a handshake, its Finished, is longer by far.
@@ -15,6 +15,7 @@ const TLS13_ALERT: usize = 2 + 1 + 16;
 mod message {
     pub(super) const CLIENT_HELLO: u8 = 1;
     pub(super) const SERVER_HELLO: u8 = 2;
+    pub(super) const HELLO_VERIFY_REQUEST: u8 = 3;
     pub(super) const HELLO_RETRY_REQUEST: u8 = 6;
     pub(super) const CERTIFICATE: u8 = 11;
     pub(super) const SERVER_KEY_EXCHANGE: u8 = 12;
@@ -22,9 +23,11 @@ mod message {
     pub(super) const SERVER_HELLO_DONE: u8 = 14;
 }
 
-/// One TCP connection's handshake bytes, both directions, fed in stream order per direction.
+/// One TCP connection's handshake bytes, both directions, fed in stream order per direction; or the messages that
+/// another carrier's wrapping held.
 #[derive(Debug)]
 pub struct Conversation {
+    carrier: Carrier,
     streams: [Stream; 2],
     handshake: Option<Box<Handshake>>,
     malformed: Option<Malformed>,
@@ -38,9 +41,15 @@ impl Default for Conversation {
 }
 
 impl Conversation {
-    /// Of a connection of which nothing was seen yet.
+    /// Of a TCP connection of which nothing was seen yet.
     pub fn new() -> Self {
+        Conversation::over(Carrier::Tcp)
+    }
+
+    /// Of a connection whose messages come by [`Conversation::hear`].
+    pub(crate) fn over(carrier: Carrier) -> Self {
         Conversation {
+            carrier,
             streams: [Stream::new(), Stream::new()],
             handshake: None,
             malformed: None,
@@ -67,6 +76,22 @@ impl Conversation {
             }
         }
         self.progress(side)
+    }
+
+    /// Takes what `side` said, unpacked by the carrier: its first byte came at `begun_ns`, its last at `time_ns`.
+    pub(crate) fn hear(&mut self, side: Side, begun_ns: i64, time_ns: i64, event: Event) {
+        if self.handshake.as_ref().is_some_and(|handshake| handshake.is_over()) {
+            return;
+        }
+        self.streams[side.index()].begun_ns = begun_ns;
+        if let Err(malformed) = self.said(side, time_ns, event) {
+            self.malformed.get_or_insert(malformed);
+        }
+    }
+
+    /// The facts, for the carrier to add its own.
+    pub(crate) fn handshake_mut(&mut self) -> &mut Option<Box<Handshake>> {
+        &mut self.handshake
     }
 
     /// What is known so far; `None` until a ClientHello (or ServerHello) was read.
@@ -118,13 +143,18 @@ impl Conversation {
     fn said(&mut self, side: Side, time_ns: i64, event: Event) -> Result<(), Malformed> {
         match event {
             Event::Message { kind: message::CLIENT_HELLO, body } => {
-                let hello = client_hello(&body)?;
+                let mut plain = Vec::new();
+                let hello = match self.carrier {
+                    Carrier::Dtls => dtls_client_hello(&body, &mut plain)?,
+                    Carrier::Tcp | Carrier::Quic => client_hello(&body)?,
+                };
                 self.malformed = self.malformed.or(hello.malformed);
-                self.client_said_hello(side, |handshake| handshake.offered(&hello, false));
+                let carrier = self.carrier;
+                self.client_said_hello(side, |handshake| handshake.offered(&hello, carrier, false));
             }
             Event::Sslv2Hello(content) => {
                 let hello = sslv2_client_hello(&content)?;
-                self.client_said_hello(side, |handshake| handshake.offered(&hello, true));
+                self.client_said_hello(side, |handshake| handshake.offered(&hello, Carrier::Tcp, true));
             }
             Event::Message { kind: message::SERVER_HELLO, body } => {
                 let hello = server_hello(&body)?;
@@ -136,6 +166,10 @@ impl Conversation {
                     handshake.time_ns = begun_ns;
                 } else if handshake.hello_us.is_none() {
                     handshake.hello_us = Some(handshake.since_hello_us(time_ns));
+                }
+                if self.carrier == Carrier::Dtls && hello.retry {
+                    // DTLS 1.3 asks for the proof of address in it (RFC 9147 §5.1).
+                    handshake.address_validated = Some(hello.extension(extension::COOKIE).is_some());
                 }
                 handshake.chosen(&hello);
             }
@@ -177,6 +211,7 @@ impl Conversation {
         let Some(handshake) = self.handshake.as_mut() else { return };
         let from_client = handshake.client == Some(side);
         match kind {
+            message::HELLO_VERIFY_REQUEST => handshake.address_validated = Some(true),
             message::HELLO_RETRY_REQUEST => handshake.hello_retry = Some(true),
             message::CERTIFICATE => {
                 let own = own_certificate(body).map(|der| Box::new(Certificate::read(der)));

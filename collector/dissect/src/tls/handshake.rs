@@ -6,7 +6,7 @@ use weir_model::TlsHandshakeRow;
 use super::certificate::Certificate;
 use super::hello::{ClientHello, ServerHello};
 use super::names::{self, is_grease};
-use super::{Side, ja3, ja3s, ja4};
+use super::{Carrier, Side, ja3, ja3s, ja4_over};
 
 /// What a bystander knows of a handshake. Fields are `None` where nothing that tells was seen.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,6 +65,11 @@ pub struct Handshake {
     pub alert: Option<SmolStr>,
     /// Why it didn't.
     pub failure_reason: Option<SmolStr>,
+    /// Whether the server made the client prove its address first (QUIC's Retry, DTLS's `HelloVerifyRequest`);
+    /// over TCP there is no such thing.
+    pub address_validated: Option<bool>,
+    /// What QUIC adds.
+    pub quic: Option<QuicIds>,
     /// From ClientHello to ServerHello, µs.
     pub hello_us: Option<i64>,
     /// From ClientHello to the end of the handshake as far as it is visible, µs.
@@ -73,6 +78,19 @@ pub struct Handshake {
     pub(super) version_number: Option<u16>,
     pub(super) cipher_number: Option<u16>,
     pub(super) session_id: Option<Vec<u8>>,
+}
+
+/// What QUIC says around a handshake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuicIds {
+    /// Version of the last Initial packet, as [`crate::quic::version_name`].
+    pub version: SmolStr,
+    /// Connection id that the client made up for the server, hex; what Initial packets are keyed with.
+    pub client_initial_dcid: SmolStr,
+    /// Connection id that the client chose for itself, hex; may be empty.
+    pub client_scid: SmolStr,
+    /// Connection id that the server chose for itself, hex.
+    pub server_scid: Option<SmolStr>,
 }
 
 impl Handshake {
@@ -100,6 +118,13 @@ impl Handshake {
         row.tls_established = self.established;
         row.tls_alert.clone_from(&self.alert);
         row.failure_reason.clone_from(&self.failure_reason);
+        row.tls_address_validated = self.address_validated;
+        if let Some(quic) = &self.quic {
+            row.quic_version = Some(quic.version.clone());
+            row.quic_client_initial_dcid = Some(quic.client_initial_dcid.clone());
+            row.quic_client_scid = Some(quic.client_scid.clone());
+            row.quic_server_scid.clone_from(&quic.server_scid);
+        }
         row.hello_us = self.hello_us;
         row.handshake_us = self.handshake_us;
         if let Some(certificate) = &self.server_certificate {
@@ -116,7 +141,7 @@ impl Handshake {
         SmolStr::new_static(if self.client_certificate.is_some() { "mtls" } else { "tls" })
     }
 
-    pub(super) fn offered(&mut self, hello: &ClientHello<'_>, sslv2: bool) {
+    pub(super) fn offered(&mut self, hello: &ClientHello<'_>, carrier: Carrier, sslv2: bool) {
         let without_grease = |numbers: Vec<u16>| -> Vec<u16> {
             numbers.into_iter().filter(|number| !is_grease(*number)).collect()
         };
@@ -133,7 +158,7 @@ impl Handshake {
         // Both fingerprints are defined over TLS's own hello only.
         if !sslv2 {
             self.ja3 = Some(ja3(hello));
-            self.ja4 = Some(ja4(hello));
+            self.ja4 = Some(ja4_over(hello, carrier));
         }
     }
 
@@ -168,12 +193,12 @@ impl Handshake {
         self.post_quantum = Some(names::is_post_quantum(group));
     }
 
-    pub(super) fn finished(&mut self, time_ns: i64) {
+    pub(crate) fn finished(&mut self, time_ns: i64) {
         self.established = Some(true);
         self.handshake_us = Some(self.since_hello_us(time_ns));
     }
 
-    pub(super) fn failed(&mut self, reason: SmolStr, time_ns: i64) {
+    pub(crate) fn failed(&mut self, reason: SmolStr, time_ns: i64) {
         self.established = Some(false);
         self.failure_reason = Some(reason);
         self.handshake_us = Some(self.since_hello_us(time_ns));
@@ -185,7 +210,7 @@ impl Handshake {
     }
 
     /// Whether its end was seen, one way or the other.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.established.is_some()
     }
 

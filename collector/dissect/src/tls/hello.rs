@@ -19,6 +19,7 @@ pub(crate) mod extension {
     pub(crate) const PRE_SHARED_KEY: u16 = 41;
     pub(crate) const EARLY_DATA: u16 = 42;
     pub(crate) const SUPPORTED_VERSIONS: u16 = 43;
+    pub(crate) const COOKIE: u16 = 44;
     pub(crate) const KEY_SHARE: u16 = 51;
     pub(crate) const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
     /// Its predecessor, encrypted SNI.
@@ -94,17 +95,48 @@ pub fn server_hello(body: &[u8]) -> Result<ServerHello<'_>, Malformed> {
             malformed,
         });
     }
-    let (_, hello) = tls_parser::parse_tls_handshake_server_hello(body)
-        .map_err(|error| malformed(body, &error, "a ServerHello"))?;
-    let (extensions, malformed) = extensions(body, hello.ext);
+    // SSL 3.0 has no extensions. DTLS counts down from 0xfeff, but says the same.
+    if !matches!(legacy_version, 0x0300..=0x0303 | 0xfefd | 0xfeff | 0x0100) {
+        return Err(Malformed { offset: 0, what: "a version" });
+    }
+    let random = body.get(2..34).ok_or(Malformed { offset: body.len(), what: "a random" })?;
+    let session_end = 35 + usize::from(*body.get(34).ok_or(Malformed { offset: 34, what: "a session id" })?);
+    let session_id = body
+        .get(35..session_end)
+        .filter(|id| id.len() <= 32)
+        .ok_or(Malformed { offset: 34, what: "a session id" })?;
+    let cipher =
+        u16_at(body, session_end).ok_or(Malformed { offset: session_end, what: "a cipher suite" })?;
+    // One byte of compression in between.
+    let block = body.get(session_end + 3..).and_then(after_length16).filter(|_| legacy_version != 0x0300);
+    let (extensions, malformed) = extensions(body, block);
     Ok(ServerHello {
         legacy_version,
-        session_id: hello.session_id.unwrap_or_default(),
-        cipher: hello.cipher.0,
-        retry: hello.random == HELLO_RETRY,
+        session_id,
+        cipher,
+        retry: random == HELLO_RETRY,
         extensions,
         malformed,
     })
+}
+
+/// Reads a ClientHello of DTLS (RFC 6347 §4.2.1), which has a cookie after the session's id; `plain` takes the body
+/// without it, of which the hello is then made.
+///
+/// # Errors
+/// As [`client_hello`].
+pub(crate) fn dtls_client_hello<'a>(
+    body: &[u8],
+    plain: &'a mut Vec<u8>,
+) -> Result<ClientHello<'a>, Malformed> {
+    let session_end = 35 + usize::from(*body.get(34).ok_or(Malformed { offset: 34, what: "a session id" })?);
+    let cookie = body.get(session_end).ok_or(Malformed { offset: session_end, what: "a cookie" })?;
+    let cookie_end = session_end + 1 + usize::from(*cookie);
+    let rest = body.get(cookie_end..).ok_or(Malformed { offset: session_end, what: "a cookie" })?;
+    plain.clear();
+    plain.extend_from_slice(&body[..session_end]);
+    plain.extend_from_slice(rest);
+    client_hello(plain)
 }
 
 /// Reads the ClientHello of SSL 2.0 (RFC 5246 appendix E.2), in which old clients also offered SSL 3 and TLS 1.0:

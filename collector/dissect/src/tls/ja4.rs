@@ -1,4 +1,4 @@
-//! JA4 of a TLS client over TCP, after `FoxIO`'s specification of JA4 (BSD 3-Clause).
+//! JA4 of a TLS client, after `FoxIO`'s specification of JA4 (BSD 3-Clause).
 //!
 //! `t13d1516h2_8daaf6152771_e5627efa2ab1`: transport, version, whether there is an SNI, how many ciphers and
 //! extensions, first and last character of the first ALPN; then hashes of the sorted ciphers, and of the sorted
@@ -7,28 +7,39 @@
 use sha2::{Digest, Sha256};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::Carrier;
 use super::hello::{ClientHello, extension};
 use super::names::is_grease;
 
 /// JA4 of a client over TCP.
 pub fn ja4(hello: &ClientHello<'_>) -> SmolStr {
-    let (head, ciphers, extensions) = parts(hello);
+    ja4_over(hello, Carrier::Tcp)
+}
+
+/// JA4 of a client over what carried its hello.
+pub fn ja4_over(hello: &ClientHello<'_>, carrier: Carrier) -> SmolStr {
+    let (head, ciphers, extensions) = parts(hello, carrier);
     format_smolstr!("{head}_{}_{}", hash12(&ciphers), hash12(&extensions))
 }
 
-/// The same with the lists in clear instead of their hashes (JA4's raw form), for people and for tests.
+/// JA4 over TCP with the lists in clear instead of their hashes (JA4's raw form), for people and for tests.
 pub fn ja4_text(hello: &ClientHello<'_>) -> String {
-    let (head, ciphers, extensions) = parts(hello);
+    let (head, ciphers, extensions) = parts(hello, Carrier::Tcp);
     format!("{head}_{ciphers}_{extensions}")
 }
 
-fn parts(hello: &ClientHello<'_>) -> (String, String, String) {
+fn parts(hello: &ClientHello<'_>, carrier: Carrier) -> (String, String, String) {
     let mut ciphers: Vec<u16> = hello.ciphers.iter().copied().filter(|cipher| !is_grease(*cipher)).collect();
     let mut extensions: Vec<u16> =
         hello.extensions.iter().map(|(number, _)| *number).filter(|number| !is_grease(*number)).collect();
     let head = format!(
-        "t{}{}{:02}{:02}{}",
-        version(hello),
+        "{}{}{}{:02}{:02}{}",
+        match carrier {
+            Carrier::Tcp => 't',
+            Carrier::Quic => 'q',
+            Carrier::Dtls => 'd',
+        },
+        version(hello, carrier),
         if hello.extension(extension::SERVER_NAME).is_some() { 'd' } else { 'i' },
         ciphers.len().min(99),
         extensions.len().min(99),
@@ -48,8 +59,10 @@ fn parts(hello: &ClientHello<'_>) -> (String, String, String) {
     (head, hex_list(&ciphers), extensions)
 }
 
-fn version(hello: &ClientHello<'_>) -> &'static str {
-    let highest = hello.supported_versions().and_then(|versions| versions.into_iter().max());
+fn version(hello: &ClientHello<'_>, carrier: Carrier) -> &'static str {
+    let versions = hello.supported_versions().unwrap_or_default().into_iter();
+    // DTLS counts down.
+    let highest = if carrier == Carrier::Dtls { versions.min() } else { versions.max() };
     match highest.unwrap_or(hello.legacy_version) {
         0x0304 => "13",
         0x0303 => "12",
@@ -57,6 +70,9 @@ fn version(hello: &ClientHello<'_>) -> &'static str {
         0x0301 => "10",
         0x0300 => "s3",
         0x0002 => "s2",
+        0xfefc => "d3",
+        0xfefd => "d2",
+        0xfeff => "d1",
         _ => "00",
     }
 }

@@ -7,7 +7,7 @@ pub fn is_grease(value: u16) -> bool {
     value & 0x0f0f == 0x0a0a && value >> 8 == value & 0xff
 }
 
-/// The version as our columns write it: `1.3`, `1.2`, `1.1`, `1.0`, `ssl3`, `ssl2`.
+/// The version as our columns write it: `1.3`, `1.2`, `1.1`, `1.0`, `ssl3`, `ssl2`; `dtls1.3`, `dtls1.2`, `dtls1.0`.
 pub fn version(value: u16) -> SmolStr {
     SmolStr::new_static(match value {
         0x0303 => "1.2",
@@ -15,6 +15,10 @@ pub fn version(value: u16) -> SmolStr {
         0x0301 => "1.0",
         0x0300 => "ssl3",
         0x0002 => "ssl2",
+        0xfefc => "dtls1.3",
+        0xfefd => "dtls1.2",
+        // 0x0100 is what OpenSSL spoke before RFC 4347 was done.
+        0xfeff | 0x0100 => "dtls1.0",
         // And drafts and experiments on the way to RFC 8446: IETF's, Google's and Facebook's numbers.
         0x0304 | 0x7f00..=0x7fff | 0x7e01..=0x7e04 | 0xfb17..=0xfb28 => "1.3",
         _ => return format_smolstr!("0x{value:04x}"),
@@ -23,7 +27,7 @@ pub fn version(value: u16) -> SmolStr {
 
 /// Whether that is TLS 1.3 or one of its drafts, where everything after the ServerHello is encrypted.
 pub fn is_tls13(value: u16) -> bool {
-    matches!(value, 0x0304 | 0x7f00..=0x7fff | 0x7e01..=0x7e04 | 0xfb17..=0xfb28)
+    matches!(value, 0x0304 | 0xfefc | 0x7f00..=0x7fff | 0x7e01..=0x7e04 | 0xfb17..=0xfb28)
 }
 
 /// The cipher suite's IANA name; its number as hex where IANA has none.

@@ -12,7 +12,7 @@ const HEADER: usize = 5;
 
 /// What one direction said.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A handshake message in clear: its type and its body.
     Message { kind: u8, body: Vec<u8> },
     /// A ClientHello in SSL 2.0's form.

@@ -36,7 +36,8 @@ table! {
     server_pid: Int [""] {otel: "process.pid"};
     /// Name of the server's process.
     server_process: Text [""] {otel: "process.executable.name"};
-    /// Version negotiated: `1.3`, `1.2`, `1.1`, `1.0`, `ssl3`. Null without a ServerHello.
+    /// Version negotiated: `1.3`, `1.2`, `1.1`, `1.0`, `ssl3`; over UDP without QUIC `dtls1.3`, `dtls1.2`, `dtls1.0`.
+    /// Null without a ServerHello.
     tls_version: Text [""] {otel: "tls.protocol.version", zeek: "version"};
     /// Versions that the client offered, GREASE left out, in its order.
     tls_versions_offered: TextList [""] {};
@@ -74,9 +75,20 @@ table! {
     tls_established: Bool [""] {otel: "tls.established", zeek: "established"};
     /// The alert that was seen in clear text, such as `handshake_failure`.
     tls_alert: Text [""] {zeek: "last_alert"};
-    /// Why the handshake failed: the alert, or `closed_by_client`, `closed_by_server`, `reset`. Null where it
-    /// was completed.
+    /// Why the handshake failed: the alert, or `closed_by_client`, `closed_by_server`, `reset`, or QUIC's transport
+    /// error such as `connection_refused`. Null where it was completed.
     failure_reason: Text [""] {otel: "error.type"};
+    /// Whether the server made the client prove its address first: QUIC's Retry, DTLS's `HelloVerifyRequest`. Null over
+    /// TCP.
+    tls_address_validated: Bool [""] {};
+    /// QUIC's version: `1`, `2`, `draft-29`, `mvfst-27`, `Q050`, or the number as hex. Null where it isn't QUIC.
+    quic_version: Text [""] {zeek: "version"};
+    /// Connection id that the client made up for the server, hex.
+    quic_client_initial_dcid: Str [""] {zeek: "client_initial_dcid"};
+    /// Connection id that the client chose for itself, hex; empty where it needs none.
+    quic_client_scid: Str [""] {zeek: "client_scid"};
+    /// Connection id that the server chose for itself, hex.
+    quic_server_scid: Str [""] {zeek: "server_scid"};
     /// From the TCP SYN to the established connection.
     connect_us: Int ["us"] {};
     /// From ClientHello to ServerHello.

@@ -98,9 +98,7 @@ pub(super) fn score(folder: &Path, manifest: &Value) -> bool {
 
 fn has_certificate(flow: &Value) -> bool {
     let fields = ["subject", "issuer", "server_names", "cert_sha256", "not_after"];
-    let is_datagram = flow["transport"] == "udp"
-        || flow["version"].as_str().is_some_and(|version| version.starts_with("DTLS"));
-    !is_datagram && fields.iter().any(|field| !flow[*field].is_null())
+    fields.iter().any(|field| !flow[*field].is_null())
 }
 
 fn flow_fields(file: &str, flow: &Value, rows: &[TlsHandshakeRow], scores: &mut Scores) {

@@ -1,10 +1,12 @@
 //! Scores what we read from captures against what independent tools say is in them.
 //!
-//! | file     | subject                                                                  |
-//! |----------|--------------------------------------------------------------------------|
-//! | `tls.rs` | TLS over TCP                                                                |
-//! | `certificates.rs` | certificates of TLS up to 1.2                                      |
-//! | `dns.rs` | DNS, against tshark                                                         |
+//! | file      | subject                                                                 |
+//! |-----------|-------------------------------------------------------------------------|
+//! | `tls.rs`  | TLS over TCP                                                                |
+//! | `certificates.rs` | certificates of TLS and DTLS up to 1.2                             |
+//! | `quic.rs` | QUIC and DTLS: TLS over UDP                                                  |
+//! | `ja4.rs`  | nDPI's JA4 as the specification has it                                       |
+//! | `dns.rs`  | DNS, against tshark                                                         |
 //!
 //! `cargo run -p weir-collector --example conformance -- [FOLDER]` reads `FOLDER/manifest.json` (default
 //! `../shared/pcaps`), imports every capture that has known answers, and prints right / known per field and each
@@ -14,6 +16,8 @@
 
 mod certificates;
 mod dns;
+mod ja4;
+mod quic;
 mod tls;
 
 use std::net::IpAddr;
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     let good = [
         tls::score(&folder, &manifest),
         certificates::score(&folder, &manifest),
+        quic::score(&folder, &manifest),
         dns::score(&folder, &manifest),
     ];
     if good.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,10 +1,7 @@
 //! TLS over TCP.
 //!
 //! Not counted as known: what another tool disputes (`disputed` in the manifest), and a version where the tool that
-//! names it saw no ServerHello, since it then tells a field of the ClientHello and nothing was negotiated. nDPI's JA4
-//! departs from `FoxIO`'s specification in three characters, against its own other fields: no SNI is `d` with it and
-//! `i` in the specification, the last character of the ALPN is its second one, and the hash of an empty list is not
-//! zeros. Those are put right by nDPI's own fields before all of the fingerprint is compared, and counted.
+//! names it saw no ServerHello, since it then tells a field of the ClientHello and nothing was negotiated.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,6 +13,7 @@ use weir_collector::receive::pcap;
 use weir_dissect::tls::names;
 use weir_model::{FlowRow, TlsHandshakeRow};
 
+use super::ja4::put_right;
 use super::{Score, list, same_ends};
 
 const FIELDS: [&str; 7] = ["sni", "version", "cipher", "alpn", "ja3", "ja3s", "ja4"];
@@ -99,7 +97,7 @@ pub(super) fn score(folder: &Path, manifest: &Value) -> bool {
         good &= ratio >= WANTED;
         println!("{field:8} {right:>6} {known:>6} {:>7.2}%", ratio * 100.0);
     }
-    println!("\n{corrected} of nDPI's JA4 put right by its own fields (see the head of tls.rs)");
+    println!("\n{corrected} of nDPI's JA4 put right by its own fields (see ja4.rs)");
     println!("{} answers not counted, because the bytes contradict them", contradicted.len());
     for answer in contradicted {
         println!("  {answer}");
@@ -176,24 +174,6 @@ fn expected(flow: &Value, field: &str) -> String {
         ("ja4", text) if flow["truth"] == "ndpi" => put_right(text, flow),
         _ => text.to_owned(),
     }
-}
-
-/// nDPI's JA4 as the specification has it, by nDPI's own `sni` and `alpn_offered`.
-fn put_right(ja4: &str, flow: &Value) -> String {
-    let mut text = ja4.replace("e3b0c44298fc", "000000000000");
-    if flow["sni"].is_null() && text.get(3..4) == Some("d") {
-        text.replace_range(3..4, "i");
-    }
-    let ends = list(flow, "alpn_offered").next().and_then(Value::as_str).and_then(|name| {
-        let (first, last) = (name.chars().next()?, name.chars().last()?);
-        (first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric()).then(|| format!("{first}{last}"))
-    });
-    if let Some(ends) = ends
-        && text.len() > 10
-    {
-        text.replace_range(8..10, &ends);
-    }
-    text
 }
 
 fn answer(row: &TlsHandshakeRow, field: &str) -> Option<String> {
