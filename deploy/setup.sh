@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rust_version=1.95.0
+go_version=1.26.0
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
   echo "setup: '$*' needs root: run it as root, or install sudo" >&2; exit 1; fi; }
@@ -47,14 +48,26 @@ node() {
   fi
 }
 
+golang() {
+  # Tests watch a program that is compiled for them. Debian 12's own Go is older than what they need (1.21).
+  export PATH="$PWD/.tools/go/bin:$PATH"
+  if ! command -v go >/dev/null || ! go version | awk '{split($3,v,"."); exit !(v[2]>=21)}'; then
+    say "installing Go $go_version into .tools (half a minute)"
+    mkdir -p .tools
+    curl --proto '=https' --tlsv1.2 -sSfL "https://go.dev/dl/go$go_version.linux-$(uname -m | sed 's/x86_64/amd64/;s/aarch64/arm64/').tar.gz" |
+      tar -xz -C .tools
+  fi
+}
+
 case ${1:-run} in
   run)
     apt_packages cc=build-essential curl=curl git=git /etc/ssl/certs/ca-certificates.crt=ca-certificates pkg-config=pkg-config ip=iproute2
     rust; node ;;
   test)
     "$0" run
-    apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables python3=python3 \
-      /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump /usr/sbin/dnsmasq=dnsmasq-base dig=bind9-dnsutils ;;
+    apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables nginx=nginx-light python3=python3 \
+      /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump /usr/sbin/dnsmasq=dnsmasq-base dig=bind9-dnsutils
+    golang ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)

@@ -3,6 +3,7 @@
 mod audit_log;
 mod dns;
 mod drops;
+mod exchanges;
 mod flows;
 mod k8s_audit;
 mod k8s_objects;
@@ -14,6 +15,7 @@ mod tls_handshakes;
 pub use audit_log::{AUDIT_LOG, AuditLogRow};
 pub use dns::{DNS, DnsRow};
 pub use drops::{DROPS, DropRow};
+pub use exchanges::{EXCHANGES, ExchangeRow};
 pub use flows::{FLOWS, FlowRow};
 pub use k8s_audit::{K8S_AUDIT, K8sAuditRow};
 pub use k8s_objects::{K8S_OBJECTS, K8sObjectRow};
@@ -25,9 +27,10 @@ pub use tls_handshakes::{TLS_HANDSHAKES, TlsHandshakeRow};
 use crate::schema::Table;
 
 /// Every table, in the order of the reference page.
-pub static ALL: [&Table; 10] = [
+pub static ALL: [&Table; 11] = [
     &FLOWS,
     &TLS_HANDSHAKES,
+    &EXCHANGES,
     &SPANS,
     &DROPS,
     &DNS,

@@ -87,4 +87,12 @@ fields! {
     NodeId = "kernfs_node.id";
     /// `struct sock *`.
     SocketSock = "socket.sk";
+    /// `u16`: `IPPROTO_*`.
+    Protocol = "sock.sk_protocol";
+    /// `u32`: next sequence number that the application reads.
+    CopiedSeq = "tcp_sock.copied_seq";
+    /// `pid_t`: the thread's own id.
+    ThreadId = "task_struct.pid";
+    /// `unsigned long`: where the thread's own storage lies, on x86-64 only.
+    FsBase = "task_struct.thread.fsbase";
 }

@@ -5,6 +5,7 @@
 //! |--------------|--------------------------------------------------------------------|
 //! | `records.rs` | what comes out of the kernel: connections, first bytes, UDP, DNS      |
 //! | `capture.rs` | captures on demand: the filter, a packet                              |
+//! | `exchange.rs`| request/response turns, and what caused them                        |
 //! | `fields.rs`  | the kernel fields whose offsets user space resolves before load     |
 //! | `lost.rs`    | every way to lose something, one counter each                       |
 //!
@@ -15,10 +16,12 @@
 #![expect(clippy::pub_underscore_fields, reason = "padding has a name and is written by both sides")]
 
 pub mod capture;
+mod exchange;
 mod fields;
 mod lost;
 mod records;
 
+pub use exchange::*;
 pub use fields::{FIELD_NAMES, Field};
 pub use lost::Lost;
 pub use records::*;
@@ -42,6 +45,14 @@ pub mod names {
     pub const SWEEP: &str = "WEIR_SWEEP";
     /// Per-CPU array of one `u64`: connections opened since load. Unchanged means no new ones to report early.
     pub const OPENED: &str = "WEIR_OPENED";
+    /// Socket storage: the turn that is under way on each TCP socket.
+    pub const TURNS: &str = "WEIR_TURNS";
+    /// Per-CPU array of one `u64`: exchanges begun since load. Unchanged means that none can have fallen silent.
+    pub const BEGUN: &str = "WEIR_BEGUN";
+    /// Hash: process id → [`crate::GoLayout`].
+    pub const GO: &str = "WEIR_GO";
+    /// Global: whether exchanges are wanted, `u32`.
+    pub const EXCHANGES: &str = "WEIR_EXCHANGES";
     /// Global: offsets of [`crate::Field`]s, `[u32; Field::COUNT]`.
     pub const OFFSETS: &str = "WEIR_OFFSETS";
     /// Global whose name says the object's [`crate::ABI_VERSION`]: loading another version's object finds none.

@@ -28,11 +28,19 @@ pub enum Lost {
     DatagramTooLong = 10,
     /// A segment of a DNS stream was beyond what is copied of one.
     DnsStreamTooLong = 11,
+    /// The ring ran short of room: exchanges are the first to go without.
+    ExchangeShed = 12,
+    /// The ring ran shorter: handshake bytes are the next.
+    ChunkShed = 13,
+    /// No memory for the state of a connection's exchanges: they are missing.
+    TurnStorageFull = 14,
+    /// An answer went on after it was reported for its silence.
+    AnswerAfterSilence = 15,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 16;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -92,7 +100,32 @@ impl Lost {
             "dns_stream_too_long",
             "segments of DNS over TCP left out: more than the probe copies of one connection (a zone transfer?)",
         ),
+        (
+            Lost::ExchangeShed,
+            "exchanges_shed",
+            "exchanges left out: the ring buffer was half full, raise ring_bytes",
+        ),
+        (
+            Lost::ChunkShed,
+            "handshakes_shed",
+            "handshake bytes left out: the ring buffer was nearly full, raise ring_bytes",
+        ),
+        (
+            Lost::TurnStorageFull,
+            "exchange_storage_full",
+            "exchanges missing: no memory for socket storage, raise net.core.optmem_max",
+        ),
+        (
+            Lost::AnswerAfterSilence,
+            "answers_after_silence",
+            "exchanges cut short: their answer paused for more than two seconds and then went on",
+        ),
     ];
+
+    /// Whether it is left out on purpose, to keep room for what matters more.
+    pub const fn is_shed(self) -> bool {
+        matches!(self, Lost::ExchangeShed | Lost::ChunkShed)
+    }
 }
 
 const _: () = {

@@ -124,6 +124,9 @@ pub struct Totals {
     pub _pad: u32,
 }
 
+/// How many bytes of a stream's beginning are kept: as far as the status code of an HTTP answer.
+pub const HEAD_BYTES: usize = 16;
+
 /// The beginning of both streams, by side (client, server).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,7 +134,7 @@ pub struct Heads {
     /// When the first payload passed; 0: none seen.
     pub first_ns: [u64; 2],
     /// The first bytes, zero-padded.
-    pub bytes: [[u8; 8]; 2],
+    pub bytes: [[u8; HEAD_BYTES]; 2],
 }
 
 /// A connection's counters at a moment: alive, or at its end.
@@ -307,8 +310,8 @@ const _: () = {
     assert!(size_of::<Owner>() == 32);
     assert!(size_of::<Conn>() == 112 && offset_of!(Conn, local_ip) == 56 && offset_of!(Conn, role) == 108);
     assert!(size_of::<Totals>() == 40);
-    assert!(size_of::<Heads>() == 32);
-    assert!(size_of::<ConnRecord>() == 200 && offset_of!(ConnRecord, totals) == 128);
+    assert!(size_of::<Heads>() == 48);
+    assert!(size_of::<ConnRecord>() == 216 && offset_of!(ConnRecord, totals) == 128);
     assert!(size_of::<ChunkHead>() == 128);
     assert!(size_of::<Chunk<CHUNK_SMALL>>() == 768);
     assert!(size_of::<UdpKey>() == 48);

@@ -37,6 +37,9 @@ pub struct Config {
     /// Bytes of the ring buffer between kernel and probe; a power of two, at least 4096. Resident memory has it twice.
     #[arg(long, env = "WEIR_PROBE_RING_BYTES", default_value_t = 4 << 20, value_parser = ring_bytes)]
     pub ring_bytes: u32,
+    /// Exchanges a second that get a row of their own; of more, every second one, fourth one… does. Flows count them all.
+    #[arg(long, env = "WEIR_PROBE_EXCHANGE_ROWS", default_value_t = 2_000)]
+    pub exchange_rows: u32,
     /// Seconds without a packet after which a UDP flow is over.
     #[arg(long, env = "WEIR_PROBE_UDP_IDLE", default_value = "30", value_parser = seconds)]
     pub udp_idle: Duration,
@@ -78,6 +81,7 @@ impl Default for Config {
             level: Level::Exchanges,
             interval: Duration::from_secs(10),
             ring_bytes: 4 << 20,
+            exchange_rows: 2_000,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             queue_bytes: 8 << 20,

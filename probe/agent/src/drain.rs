@@ -1,8 +1,8 @@
 //! Bytes out of the kernel → records.
 
 use weir_abi::{
-    ChunkHead, ConnRecord, DatagramHead, KIND_CHUNK, KIND_CLOSED, KIND_DATAGRAM, KIND_LIVING, KIND_UDP,
-    UdpRecord,
+    ChunkHead, ConnRecord, DatagramHead, ExchangeRecord, FirstExchange, KIND_CHUNK, KIND_CLOSED,
+    KIND_DATAGRAM, KIND_EXCHANGE, KIND_FIRST_EXCHANGE, KIND_LIVING, KIND_UDP, UdpRecord,
 };
 
 use crate::sys;
@@ -14,6 +14,10 @@ pub(crate) enum Record<'a> {
     Conn(ConnRecord),
     /// Bytes of a handshake.
     Chunk(ChunkHead, &'a [u8]),
+    /// A turn is over.
+    Exchange(ExchangeRecord),
+    /// The same, with its connection.
+    FirstExchange(Box<FirstExchange>),
     /// A UDP flow began.
     Udp(UdpRecord),
     /// A datagram.
@@ -29,6 +33,8 @@ pub(crate) fn record(bytes: &[u8]) -> Option<Record<'_>> {
             let start = size_of::<ChunkHead>();
             Some(Record::Chunk(head, bytes.get(start..start + usize::from(head.len))?))
         }
+        KIND_EXCHANGE => Some(Record::Exchange(sys::read(bytes)?)),
+        KIND_FIRST_EXCHANGE => Some(Record::FirstExchange(Box::new(sys::read(bytes)?))),
         KIND_UDP => Some(Record::Udp(sys::read(bytes)?)),
         KIND_DATAGRAM => {
             let head: DatagramHead = sys::read(bytes)?;
@@ -37,6 +43,11 @@ pub(crate) fn record(bytes: &[u8]) -> Option<Record<'_>> {
         }
         _ => None,
     }
+}
+
+/// The turns of an iterator's output.
+pub(crate) fn silent(bytes: &[u8]) -> impl Iterator<Item = FirstExchange> {
+    bytes.chunks_exact(size_of::<FirstExchange>()).filter_map(sys::read)
 }
 
 /// The records of an iterator's output.

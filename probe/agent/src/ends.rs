@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use smol_str::{SmolStr, ToSmolStr};
 use weir_abi::{Conn, FLAG_ISNS, ROLE_CLIENT};
-use weir_model::{FlowRow, TlsHandshakeRow, ids};
+use weir_model::{ExchangeRow, FlowRow, TlsHandshakeRow, ids};
 
 use crate::identity::Holder;
 
@@ -59,6 +59,16 @@ impl Ends {
             (row.server_workload, row.server_workload_kind) = (workload.unit, kind);
             (row.server_node, row.server_identity) = (Some(node.clone()), Some(identity));
         }
+    }
+
+    /// Both ends, and what is known of ours.
+    pub(crate) fn fill_exchange(&self, row: &mut ExchangeRow, node: &SmolStr, holder: Holder) {
+        row.node = Some(node.clone());
+        row.observer = Some(self.observer());
+        (row.client_ip, row.client_port) = (Some(self.client.0.to_smolstr()), Some(self.client.1));
+        (row.server_ip, row.server_port) = (Some(self.server.0.to_smolstr()), Some(self.server.1));
+        (row.pid, row.process) = (holder.pid, holder.process);
+        (row.container, row.pod) = (holder.workload.container, holder.workload.pod);
     }
 
     /// As [`Ends::fill_flow`], for a handshake.

@@ -47,6 +47,13 @@ pub(crate) const SWEEP: &str = "weir_sweep";
 /// The program of the iterator over sockets that are older than the probe.
 pub(crate) const BACKFILL: &str = "weir_backfill";
 
+/// The program of the iterator over turns whose answer has fallen silent.
+pub(crate) const SILENT: &str = "weir_silent";
+/// The piece that has exchanges.
+pub(crate) const EXCHANGES: &str = "exchanges";
+/// The piece that tells goroutines apart; user space looks for Go programs only where it works.
+pub(crate) const GOROUTINES: &str = "goroutines";
+
 /// All pieces, in the order that they are attached: the state hook first, since the packet hooks only look at sockets
 /// that it knows.
 pub(crate) static FEATURES: &[Feature] = &[
@@ -79,6 +86,26 @@ pub(crate) static FEATURES: &[Feature] = &[
         level: Level::Flows,
         programs: &[(BACKFILL, Hook::Iterator { target: "task_file", over: None })],
         fields: &[Field::SocketSock],
+    },
+    Feature {
+        name: EXCHANGES,
+        without: "no exchanges, and flows don't say how long they took",
+        needed: false,
+        level: Level::Exchanges,
+        programs: &[
+            ("weir_sent", Hook::Tracepoint("sock_send_length")),
+            ("weir_received", Hook::Tracepoint("sock_recv_length")),
+            (SILENT, Hook::Iterator { target: "bpf_sk_storage_map", over: Some(names::TURNS) }),
+        ],
+        fields: &[Field::Protocol, Field::CopiedSeq, Field::ThreadId],
+    },
+    Feature {
+        name: GOROUTINES,
+        without: "what a Go program calls is laid to its threads, which is less sure",
+        needed: false,
+        level: Level::Exchanges,
+        programs: &[],
+        fields: &[Field::FsBase],
     },
 ];
 

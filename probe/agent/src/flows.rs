@@ -173,7 +173,7 @@ fn whole(record: &ConnRecord) -> Totals {
 }
 
 /// When the client's SYN was sent or came.
-fn opened(conn: &Conn) -> u64 {
+pub(crate) fn opened(conn: &Conn) -> u64 {
     match (conn.role, conn.flags & FLAG_BACKFILLED) {
         (ROLE_CLIENT, 0) => conn.syn_ns,
         (_, 0) => conn.opened_ns.saturating_sub(u64::from(conn.connect_us) * 1000),
@@ -260,32 +260,60 @@ fn is_plaintext(heads: &Heads) -> bool {
     client_spoke_first && !MAY_ENCRYPT.iter().any(|beginning| heads.bytes[0].starts_with(beginning))
 }
 
+/// How a connection ended, as its socket has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Close {
+    pub(crate) is_client: bool,
+    pub(crate) was_open: bool,
+    /// errno of the socket.
+    pub(crate) error: u32,
+    /// TCP state before the close.
+    pub(crate) state: u8,
+}
+
+impl Close {
+    /// Of a connection's last record.
+    pub(crate) fn of(record: &ConnRecord) -> Close {
+        Close {
+            is_client: record.conn.role == ROLE_CLIENT,
+            was_open: record.conn.opened_ns != 0,
+            error: record.error,
+            state: record.state,
+        }
+    }
+
+    /// Why it ended, and by whom.
+    pub(crate) fn reason(self) -> &'static str {
+        let reset = |by_us: bool| if by_us == self.is_client { "reset_by_client" } else { "reset_by_server" };
+        match self.error as i32 {
+            libc::ECONNREFUSED if !self.was_open => "refused",
+            libc::EHOSTUNREACH | libc::ENETUNREACH => "unreachable",
+            libc::ETIMEDOUT => "timed_out",
+            // connect() was given up before anyone answered.
+            _ if !self.was_open => "timed_out",
+            libc::ECONNRESET | libc::EPIPE | libc::ECONNREFUSED => reset(false),
+            libc::ECONNABORTED => reset(true),
+            // Closed with data unread, or with SO_LINGER 0: no FIN was sent, or none that mattered.
+            _ if matches!(self.state, ESTABLISHED | CLOSE_WAIT) => reset(true),
+            _ if self.state == FIN_WAIT1 => reset(true),
+            _ => "fin",
+        }
+    }
+
+    /// Whether the other end closed first.
+    pub(crate) fn is_by_peer(self) -> bool {
+        self.error != 0 || self.state == LAST_ACK
+    }
+}
+
 /// Why a connection ended, and by whom.
 pub(crate) fn close_reason(record: &ConnRecord) -> &'static str {
-    let client_is_ours = record.conn.role == ROLE_CLIENT;
-    let never_opened = record.conn.opened_ns == 0;
-    let reset = |by_us: bool| if by_us == client_is_ours { "reset_by_client" } else { "reset_by_server" };
-    match record.error as i32 {
-        libc::ECONNREFUSED if never_opened => "refused",
-        libc::EHOSTUNREACH | libc::ENETUNREACH => "unreachable",
-        libc::ETIMEDOUT => "timed_out",
-        // connect() was given up before anyone answered.
-        _ if never_opened => "timed_out",
-        libc::ECONNRESET | libc::EPIPE | libc::ECONNREFUSED => reset(false),
-        libc::ECONNABORTED => reset(true),
-        // Closed with data unread, or with SO_LINGER 0: no FIN was sent, or none that mattered.
-        _ if matches!(record.state, ESTABLISHED | CLOSE_WAIT) => reset(true),
-        _ if record.state == FIN_WAIT1 => reset(true),
-        _ => "fin",
-    }
+    Close::of(record).reason()
 }
 
 /// Whether the other end closed first.
 pub(crate) fn closed_by_peer(record: &ConnRecord) -> bool {
-    match record.error {
-        0 => record.state == LAST_ACK,
-        _ => true,
-    }
+    Close::of(record).is_by_peer()
 }
 
 #[cfg(test)]

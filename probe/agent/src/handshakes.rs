@@ -20,6 +20,10 @@ pub(crate) struct Facts {
     pub(crate) encryption: SmolStr,
     pub(crate) version: Option<SmolStr>,
     pub(crate) sni: Option<SmolStr>,
+    /// Application protocol that was negotiated, or the one that was offered.
+    pub(crate) alpn: Option<SmolStr>,
+    /// Whether that carries several requests at once; `None` where TLS 1.3 hides which was chosen.
+    pub(crate) multiplexed: Option<bool>,
 }
 
 /// How a connection ended, for a handshake that was not over.
@@ -167,9 +171,20 @@ pub(crate) struct Context<'a> {
 
 fn facts(conversation: &Conversation) -> Option<Facts> {
     let handshake = conversation.handshake()?;
+    let offered = &handshake.alpn_offered;
+    // Of several that were offered none is known to be chosen; where none was, nothing is multiplexed.
+    let alpn = handshake.alpn.as_ref().or(if offered.len() == 1 { offered.first() } else { None });
+    let is_multiplexed = |name: &SmolStr| name == "h2";
+    let multiplexed = match alpn {
+        Some(name) => Some(is_multiplexed(name)),
+        None if offered.iter().any(is_multiplexed) && handshake.version.as_deref() == Some("1.3") => None,
+        None => Some(false),
+    };
     Some(Facts {
         encryption: handshake.encryption(),
         version: handshake.version.clone(),
         sni: handshake.sni.clone(),
+        alpn: alpn.cloned(),
+        multiplexed,
     })
 }

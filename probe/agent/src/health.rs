@@ -21,6 +21,10 @@ pub(crate) struct OwnLosses {
     pub(crate) state_unreadable: u64,
     /// Handshakes whose bytes never became whole.
     pub(crate) handshakes_given_up: u64,
+    /// Exchanges that have no row of their own, since there were more than `exchange_rows` a second.
+    pub(crate) exchange_rows_shed: u64,
+    /// Exchanges of connections that were never introduced.
+    pub(crate) exchanges_given_up: u64,
     /// Records that could not be read.
     pub(crate) records_unreadable: u64,
     /// Messages on DNS's port that are no DNS.
@@ -34,7 +38,7 @@ pub(crate) type KernelLosses = [u64; Lost::COUNT];
 
 impl OwnLosses {
     /// All of them with name and sentence.
-    fn all(&self) -> [(&'static str, &'static str, u64); 8] {
+    fn all(&self) -> [(&'static str, &'static str, u64); 10] {
         [
             (
                 "rows_dropped",
@@ -56,6 +60,16 @@ impl OwnLosses {
                 "handshakes_given_up",
                 "handshakes missing or partial: some of their bytes were not seen",
                 self.handshakes_given_up,
+            ),
+            (
+                "exchanges_given_up",
+                "exchanges missing: the first record of their connection was lost",
+                self.exchanges_given_up,
+            ),
+            (
+                EXCHANGE_ROWS_SHED,
+                "exchanges without a row of their own: more than exchange_rows a second; their flows count them",
+                self.exchange_rows_shed,
             ),
             (
                 "records_unreadable",
@@ -85,6 +99,15 @@ pub(crate) fn losses(
     let kernel =
         Lost::ALL.into_iter().map(move |(which, name, message)| (name, message, kernel[which as usize]));
     kernel.chain(own.all())
+}
+
+/// Exchanges that have no row of their own, on purpose.
+const EXCHANGE_ROWS_SHED: &str = "exchange_rows_shed";
+
+/// `shed` if it was left out on purpose, to keep room for what matters more; else `lost`.
+fn kind_of(counter: &str) -> &'static str {
+    let is_shed = Lost::ALL.iter().any(|(which, name, _)| *name == counter && which.is_shed());
+    if is_shed || counter == EXCHANGE_ROWS_SHED { "shed" } else { "lost" }
 }
 
 /// Turns counts since the start into counts since the last row.
@@ -143,7 +166,7 @@ impl Health {
                 rows.push(ProbeHealthRow {
                     counter: Some(SmolStr::new_static(counter)),
                     value: (now - before) as i64,
-                    kind: Some(SmolStr::new_static("lost")),
+                    kind: Some(SmolStr::new_static(kind_of(counter))),
                     message: Some(SmolStr::new_static(message)),
                     ..template.clone()
                 });

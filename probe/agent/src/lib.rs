@@ -11,6 +11,8 @@
 //! | `watch.rs`      | the one working thread: poll, sweep, cut intervals                         |
 //! | `drain.rs`      | bytes out of the kernel → records                                          |
 //! | `flows.rs`      | records of TCP connections → rows                                          |
+//! | `exchanges.rs`  | turns → rows, and what flows say about them                                |
+//! | `golang.rs`     | which processes are Go's, and where they keep their goroutines' ids        |
 //! | `udp.rs`        | UDP flows → rows                                                           |
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
 //! | `dns.rs`        | DNS → rows, and names for flows                                            |
@@ -35,8 +37,10 @@ mod confine;
 mod dns;
 mod drain;
 mod ends;
+mod exchanges;
 mod features;
 mod flows;
+mod golang;
 mod handshakes;
 mod health;
 mod identity;

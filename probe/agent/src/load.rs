@@ -21,13 +21,13 @@ use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray};
 use aya::programs::ProgramError;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use tracing::warn;
-use weir_abi::{ABI_VERSION, Lost, Sweep, UdpFlow, UdpKey, names};
+use weir_abi::{ABI_VERSION, GoLayout, Lost, Sweep, UdpFlow, UdpKey, names};
 
 use crate::btf::BtfError;
 use crate::config::{Config, Level};
 use crate::features::{self, FEATURES, FeatureState, FeatureStatus};
 use crate::preflight::{CgroupRoot, Missing};
-use crate::sys::{self, Flow, Key, Ring, SweepValue};
+use crate::sys::{self, Flow, GoValue, Key, Ring, SweepValue};
 use attach::{Attached, Ground};
 use offsets::Offsets;
 use pins::Pins;
@@ -131,7 +131,7 @@ impl Pieces {
     /// The kernel gathers whole records in eight of its pages, and starts again when they are read.
     const MOST: usize = 64 << 10;
 
-    /// Reads the next piece, which is whole `ConnRecord`s; `false` at the end.
+    /// Reads the next piece, which is whole records; `false` at the end.
     pub(crate) fn next(&mut self, into: &mut Vec<u8>) -> Result<bool, LoadError> {
         let Some(file) = &mut self.file else { return Ok(false) };
         into.resize(Pieces::MOST, 0);
@@ -167,6 +167,8 @@ pub(crate) struct Kernel {
     udp: HashMap<MapData, Key, Flow>,
     lost: PerCpuArray<MapData, u64>,
     opened: PerCpuArray<MapData, u64>,
+    begun: PerCpuArray<MapData, u64>,
+    go: HashMap<MapData, u32, GoValue>,
     sweep: Array<MapData, SweepValue>,
     attached: Attached,
     /// Holds the programs and their links; dropping it detaches them.
@@ -225,6 +227,8 @@ impl Kernel {
             udp: take(&mut ebpf, names::UDP, HashMap::try_from)?,
             lost: take(&mut ebpf, names::LOST, PerCpuArray::try_from)?,
             opened: take(&mut ebpf, names::OPENED, PerCpuArray::try_from)?,
+            begun: take(&mut ebpf, names::BEGUN, PerCpuArray::try_from)?,
+            go: take(&mut ebpf, names::GO, HashMap::try_from)?,
             sweep: take(&mut ebpf, names::SWEEP, Array::try_from)?,
             features,
             attached,
@@ -241,6 +245,32 @@ impl Kernel {
     /// Picks up sockets that are older than the programs. None where the feature is off.
     pub(crate) fn backfill(&self) -> Result<Pieces, LoadError> {
         self.iterate(features::BACKFILL)
+    }
+
+    /// The turns whose answer has fallen silent: `FirstExchange`s. None where the feature is off.
+    pub(crate) fn silent(&self) -> Result<Pieces, LoadError> {
+        self.iterate(features::SILENT)
+    }
+
+    /// How many exchanges were begun since load.
+    pub(crate) fn begun(&self) -> Result<u64, LoadError> {
+        let per_cpu = self.begun.get(&0, 0).map_err(map_error(names::BEGUN))?;
+        Ok(per_cpu.iter().sum())
+    }
+
+    /// Whether a piece works.
+    pub(crate) fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|status| status.name == feature && status.is_on())
+    }
+
+    /// Says that a process is Go's. Where the map is full it goes on as any other.
+    pub(crate) fn go_began(&mut self, pid: u32, layout: GoLayout) {
+        let _ = self.go.insert(pid, GoValue(layout), 0);
+    }
+
+    /// Says that a process of Go's is gone; it may be forgotten already.
+    pub(crate) fn go_ended(&mut self, pid: u32) {
+        let _ = self.go.remove(&pid);
     }
 
     fn iterate(&self, program: &'static str) -> Result<Pieces, LoadError> {
@@ -290,10 +320,12 @@ impl Kernel {
 
 fn load_object(wanted: &Wanted, offsets: &Offsets, pins: Option<&Pins>) -> Result<Ebpf, LoadError> {
     let object = wanted.object().map_err(io_error("read the kernel programs"))?;
+    let exchanges = u32::from(wanted.level >= Level::Exchanges);
     let mut loader = EbpfLoader::new();
     loader
         .override_global(names::OFFSETS, &offsets.values[..], true)
         .override_global(names::ABI, &ABI_VERSION, true)
+        .override_global(names::EXCHANGES, &exchanges, true)
         .map_max_entries(names::EVENTS, wanted.ring_bytes)
         .map_max_entries(names::UDP, wanted.udp_flows);
     let maps = match pins {

@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
 use weir_abi::capture::{CAPTURE_TERMS, CaptureTerm, PacketHead};
-use weir_abi::{ChunkHead, ConnRecord, DatagramHead, Sweep, Totals, UdpFlow, UdpKey, UdpRecord};
+use weir_abi::{
+    ChunkHead, ConnRecord, DatagramHead, ExchangeRecord, FirstExchange, GoLayout, Sweep, Totals, UdpFlow,
+    UdpKey, UdpRecord,
+};
 
 pub(crate) use ring::Ring;
 
@@ -23,6 +26,8 @@ impl Plain for Totals {}
 impl Plain for UdpKey {}
 impl Plain for UdpFlow {}
 impl Plain for ConnRecord {}
+impl Plain for ExchangeRecord {}
+impl Plain for FirstExchange {}
 impl Plain for ChunkHead {}
 impl Plain for UdpRecord {}
 impl Plain for DatagramHead {}
@@ -55,6 +60,13 @@ unsafe impl aya::Pod for Key {}
 pub(crate) struct Flow(pub(crate) UdpFlow);
 // SAFETY: as above.
 unsafe impl aya::Pod for Flow {}
+
+/// [`GoLayout`] as aya's maps want it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct GoValue(pub(crate) GoLayout);
+// SAFETY: as above.
+unsafe impl aya::Pod for GoValue {}
 
 /// [`Sweep`] as aya's maps want it.
 #[derive(Clone, Copy)]

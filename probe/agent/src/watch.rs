@@ -18,8 +18,10 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::dns::Dns;
 use crate::drain::{self, Record};
-use crate::features::FeatureStatus;
+use crate::exchanges::Exchanges;
+use crate::features::{self, FeatureStatus};
 use crate::flows::{Flows, close_reason, closed_by_peer};
+use crate::golang::{Change, GoPrograms};
 use crate::handshakes::{Context, Ending, Handshakes};
 use crate::health::{Health, OwnLosses};
 use crate::identity::Identities;
@@ -49,6 +51,13 @@ const EARLY_SHARE: u32 = 50;
 /// After the last opening, so long may a connection be too young for its early row.
 const EARLY_WINDOW: Duration = Duration::from_millis(1_500);
 
+/// How often turns are looked through for those whose answer has fallen silent, while there may be some.
+const SILENCE_PAUSE: Duration = Duration::from_secs(1);
+/// After the last request, so long may a turn not have been silent for long enough.
+const SILENCE_WINDOW: Duration = Duration::from_secs(5);
+/// How often new processes are looked at.
+const PROCESSES_PAUSE: Duration = Duration::from_secs(1);
+
 /// Everything that the thread holds.
 pub(crate) struct Watch {
     kernel: Kernel,
@@ -63,6 +72,10 @@ pub(crate) struct Watch {
     udp: UdpFlows,
     handshakes: Handshakes,
     dns: Dns,
+    /// None where the level or this kernel has none.
+    exchanges: Option<Exchanges>,
+    /// None where goroutines are not told apart.
+    go: Option<GoPrograms>,
     health: Health,
     losses: OwnLosses,
     rows: Rows,
@@ -91,6 +104,8 @@ impl Watch {
         identities: Identities,
         keep: Keep,
     ) -> io::Result<Watch> {
+        let exchanges = kernel.has(features::EXCHANGES).then(|| Exchanges::new(config.exchange_rows));
+        let go = (exchanges.is_some() && kernel.has(features::GOROUTINES)).then(GoPrograms::default);
         let interval_ns = config.interval.as_nanos() as i64;
         let is_adopted = keep.is_adopted();
         let Keep { identity, opened, restored, pins, features } = keep;
@@ -140,6 +155,8 @@ impl Watch {
             udp,
             handshakes,
             dns: Dns::new(),
+            exchanges,
+            go,
             health,
             losses,
             rows: Rows::default(),
@@ -185,6 +202,7 @@ impl Watch {
         self.status.beat();
         self.take_over()?;
         self.tell(shipper.stats());
+        let mut looking = Looking::new();
         let mut next_cut = self.next_cut();
         let mut written = Instant::now();
         let mut swept = Instant::now();
@@ -206,6 +224,7 @@ impl Watch {
                 }
                 self.report_early_udp();
             }
+            self.look_for_exchanges(&mut looking)?;
             if stopping || self.now() >= next_cut {
                 let shipped = shipper.stats();
                 self.losses.rows_refused = shipped.refused_rows;
@@ -258,8 +277,20 @@ impl Watch {
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             match drain::record(bytes) {
                 Some(Record::Conn(mut record)) => {
-                    let known = (&mut self.flows, &mut self.handshakes, &mut self.dns);
+                    let known = (&mut self.flows, &mut self.handshakes, &mut self.dns, &mut self.exchanges);
                     connection(&mut record, None, known, context, &mut self.rows);
+                }
+                Some(Record::Exchange(record)) => {
+                    if let Some(exchanges) = &mut self.exchanges {
+                        let facts = self.handshakes.facts(record.cookie);
+                        self.rows.exchanges.extend(exchanges.turn(&record, facts, context));
+                    }
+                }
+                Some(Record::FirstExchange(first)) => {
+                    if let Some(exchanges) = &mut self.exchanges {
+                        let facts = self.handshakes.facts(first.exchange.cookie);
+                        self.rows.exchanges.extend(exchanges.first(&first, facts, context));
+                    }
                 }
                 Some(Record::Chunk(head, bytes)) if Dns::is_on(&head.conn) => {
                     self.dns.chunk(&head, bytes, context, &mut self.rows.dns);
@@ -295,6 +326,41 @@ impl Watch {
     fn has_opened(&mut self) -> Result<bool, LoadError> {
         let opened = self.kernel.opened()?;
         Ok(std::mem::replace(&mut self.opened, opened) != opened)
+    }
+
+    /// Looks at new processes, and for turns whose answer has fallen silent.
+    fn look_for_exchanges(&mut self, looking: &mut Looking) -> Result<(), LoadError> {
+        if self.exchanges.is_none() {
+            return Ok(());
+        }
+        if let Some(go) = self.go.as_mut().filter(|_| looking.is_time_for_processes()) {
+            for change in go.look_around() {
+                match change {
+                    Change::Began(pid, layout) => self.kernel.go_began(pid, layout),
+                    Change::Ended(pid) => self.kernel.go_ended(pid),
+                }
+            }
+        }
+        if looking.is_time_for_silence(self.kernel.begun()?) {
+            let began = Instant::now();
+            self.take_silent()?;
+            looking.took(began.elapsed());
+        }
+        Ok(())
+    }
+
+    fn take_silent(&mut self) -> Result<(), LoadError> {
+        let mut pieces = self.kernel.silent()?;
+        while pieces.next(&mut self.swept)? {
+            let Some(exchanges) = &mut self.exchanges else { break };
+            let context =
+                &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+            for first in drain::silent(&self.swept) {
+                let facts = self.handshakes.facts(first.exchange.cookie);
+                self.rows.exchanges.extend(exchanges.first(&first, facts, context));
+            }
+        }
+        Ok(())
     }
 
     /// Goes on where an earlier run stopped, and picks up connections that nobody reported yet.
@@ -346,11 +412,16 @@ impl Watch {
         while pieces.next(&mut self.swept)? {
             if let Some(alive) = &mut alive {
                 alive.extend(drain::living(&self.swept).map(|record| record.conn.cookie));
+                // They were introduced to an earlier run, or their introduction was lost.
+                if let Some(exchanges) = &mut self.exchanges {
+                    drain::living(&self.swept)
+                        .for_each(|record| exchanges.introduce(record.conn, &record.heads));
+                }
             }
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             for mut record in drain::living(&self.swept) {
-                let known = (&mut self.flows, &mut self.handshakes, &mut self.dns);
+                let known = (&mut self.flows, &mut self.handshakes, &mut self.dns, &mut self.exchanges);
                 connection(&mut record, cut_ns, known, context, &mut self.rows);
             }
             if self.rows.len() >= ENOUGH_ROWS {
@@ -387,11 +458,19 @@ impl Watch {
             self.sweep(SWEEP_MOVED, Some(cut_ns), late, None)?;
         } else {
             let mut alive = HashSet::new();
+            let opened_before_ns = clock::boot_ns().saturating_sub(late.as_nanos() as u64);
             self.sweep(SWEEP_ALL, Some(cut_ns), late, Some(&mut alive))?;
             // Counted by the kernel already, as records for which the ring had no room.
             self.forget_dead(&alive);
+            if let Some(exchanges) = &mut self.exchanges {
+                exchanges.retain(|cookie| alive.contains(&cookie), opened_before_ns);
+            }
         }
         self.cut_udp(cut_ns)?;
+        if let Some(exchanges) = &self.exchanges {
+            self.losses.exchange_rows_shed = exchanges.shed;
+            self.losses.exchanges_given_up = exchanges.given_up;
+        }
         self.losses.handshakes_given_up = self.handshakes.given_up;
         self.losses.dns_unreadable = self.dns.unreadable;
         self.losses.dns_given_up = self.dns.given_up();
@@ -480,11 +559,49 @@ fn write_all(
     entry.lost(health.told());
 }
 
+/// When exchanges were looked for, and processes.
+struct Looking {
+    processes: Option<Instant>,
+    silence: Instant,
+    pause: Duration,
+    begun: u64,
+    moved: Instant,
+}
+
+impl Looking {
+    fn new() -> Looking {
+        let now = Instant::now();
+        Looking { processes: None, silence: now, pause: SILENCE_PAUSE, begun: 0, moved: now }
+    }
+
+    fn is_time_for_processes(&mut self) -> bool {
+        let is_time = self.processes.is_none_or(|at| at.elapsed() >= PROCESSES_PAUSE);
+        if is_time {
+            self.processes = Some(Instant::now());
+        }
+        is_time
+    }
+
+    /// Where no exchange was begun for longer than the silence that ends one, there is nothing to find.
+    fn is_time_for_silence(&mut self, begun: u64) -> bool {
+        if std::mem::replace(&mut self.begun, begun) != begun {
+            self.moved = Instant::now();
+        }
+        self.silence.elapsed() >= self.pause && self.moved.elapsed() < SILENCE_WINDOW.max(self.pause * 4)
+    }
+
+    /// Looking through many connections takes its time: then it is done less often, in at most 2 % of one CPU.
+    fn took(&mut self, time: Duration) {
+        self.silence = Instant::now();
+        self.pause = SILENCE_PAUSE.max(time * 50);
+    }
+}
+
 /// One connection's record → its rows.
 fn connection(
     record: &mut ConnRecord,
     cut_ns: Option<i64>,
-    (flows, handshakes, dns): (&mut Flows, &mut Handshakes, &mut Dns),
+    (flows, handshakes, dns, exchanges): (&mut Flows, &mut Handshakes, &mut Dns, &mut Option<Exchanges>),
     context: &mut Context<'_>,
     rows: &mut Rows,
 ) {
@@ -493,6 +610,9 @@ fn connection(
     if record.kind != KIND_CLOSED {
         if let Some(mut row) = flows.row(record, cut_ns, handshakes.facts(cookie), context) {
             dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
+            if let Some(exchanges) = exchanges {
+                exchanges.fill_flow(cookie, &mut row);
+            }
             rows.flows.push(row);
         }
         return;
@@ -509,6 +629,12 @@ fn connection(
     dns.closed(&record.conn, context, &mut rows.dns);
     if let Some(mut row) = flows.row(record, cut_ns, facts.as_ref(), context) {
         dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
+        if let Some(exchanges) = exchanges.as_mut() {
+            exchanges.fill_flow(cookie, &mut row);
+        }
         rows.flows.push(row);
+    }
+    if let Some(exchanges) = exchanges {
+        exchanges.closed(cookie);
     }
 }

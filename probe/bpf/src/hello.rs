@@ -17,10 +17,12 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output};
 use weir_abi::{
-    CHUNK_HUGE, CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, Conn, DNS_PORT, DNS_STREAM_BYTES, DNS_STREAM_BYTES_A_SECOND,
-    HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, ROLE_LISTENER, SIDE_CLIENT, SIDE_SERVER,
+    CHUNK_HUGE, CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, Conn, DNS_PORT, DNS_STREAM_BYTES,
+    DNS_STREAM_BYTES_A_SECOND, HEAD_BYTES, HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, ROLE_LISTENER,
+    SIDE_CLIENT, SIDE_SERVER,
 };
 
+use crate::exchange;
 use crate::kernel;
 use crate::maps::{ConnState, EVENTS, FIRST, First, STREAM_COPYING, STREAM_DONE, STREAM_NEW};
 
@@ -109,7 +111,7 @@ pub fn accepted(state: &mut ConnState) -> Result<(), Lost> {
     let lane = usize::from(SIDE_CLIENT);
     state.heads.first_ns[lane] = state.conn.opened_ns;
     let mut index = 0;
-    while index < 8 && (index as u32) < len {
+    while index < HEAD_BYTES && (index as u32) < len {
         state.heads.bytes[lane][index] = first.chunk.bytes[index];
         index += 1;
     }
@@ -221,9 +223,11 @@ fn dns(
 /// The first payload of a direction: its time, its first bytes, and whether it can be TLS.
 #[inline(always)]
 fn begin(skb: *mut __sk_buff, state: &mut ConnState, lane: usize, segment: &Segment) {
-    let mut head = [0_u8; 8];
-    let loaded = if segment.len >= 8 {
-        load::<[u8; 8]>(skb, segment.at).map(|bytes| head = bytes)
+    let mut head = [0_u8; HEAD_BYTES];
+    let loaded = if segment.len >= HEAD_BYTES as u32 {
+        load::<[u8; HEAD_BYTES]>(skb, segment.at).map(|bytes| head = bytes)
+    } else if segment.len >= 8 {
+        load::<[u8; 8]>(skb, segment.at).map(|bytes| head[..8].copy_from_slice(&bytes))
     } else {
         load::<u8>(skb, segment.at).map(|byte| head[0] = byte)
     };
@@ -266,6 +270,10 @@ fn copy(
     if !is_ahead {
         state.copied[lane] = end;
     }
+    // Exchanges went without at the half; the last part of the ring is for connections.
+    if exchange::ring_use(8) {
+        return Err(Lost::ChunkShed);
+    }
     let mut offset = segment.offset;
     for _ in 0..HELLO_LIMIT as usize / CHUNK_LARGE + 1 {
         let rest = end.wrapping_sub(offset);
@@ -301,6 +309,12 @@ fn follow_records(
             header[0] >= RECORD_CHANGE_CIPHER_SPEC && header[0] <= RECORD_APPLICATION_DATA && header[1] == 3;
         if !is_record || header[0] == RECORD_APPLICATION_DATA {
             state.stream[lane] = STREAM_DONE;
+            if lane == usize::from(SIDE_CLIENT) && header[0] == RECORD_APPLICATION_DATA {
+                // The server encrypts before the client does only in TLS 1.3: then this is the client's Finished.
+                let is_finished = state.stream[usize::from(SIDE_SERVER)] == STREAM_DONE;
+                let own = if is_finished { RECORD_HEADER + record_len(header[3], header[4]) } else { 0 };
+                state.requests_from = next + own;
+            }
             return Ok(next + RECORD_HEADER);
         }
         next += RECORD_HEADER + record_len(header[3], header[4]);

@@ -35,6 +35,12 @@ fn offset(field: Field) -> usize {
     unsafe { core::ptr::read_volatile(&raw const WEIR_OFFSETS[field as usize]) as usize }
 }
 
+/// Whether this kernel has the field; where it hasn't, the verifier prunes what would read it.
+#[inline(always)]
+pub fn has(field: Field) -> bool {
+    offset(field) != u32::MAX as usize
+}
+
 /// Loads a field of a kernel struct.
 ///
 /// # Safety
@@ -100,6 +106,13 @@ impl Sock {
         }
     }
 
+    /// Whether it is TCP's own (not MPTCP's, nor another protocol's).
+    #[inline(always)]
+    pub fn is_tcp(self) -> bool {
+        const IPPROTO_TCP: u16 = 6;
+        unsafe { read::<u16>(self.0, Field::Protocol) == IPPROTO_TCP }
+    }
+
     /// Whether the peer's FIN was received.
     #[inline(always)]
     pub fn fin_received(self) -> bool {
@@ -139,6 +152,28 @@ impl Task {
             }
             read(self.0, Field::Tgid)
         }
+    }
+
+    /// The thread's own id.
+    #[inline(always)]
+    pub fn thread_id(self) -> u32 {
+        unsafe { read(self.0, Field::ThreadId) }
+    }
+
+    /// The thread's own name.
+    #[inline(always)]
+    pub fn thread_name(self) -> [u8; 16] {
+        let halves: [u64; 2] = unsafe {
+            let base = address(self.0, Field::Comm).cast::<u64>();
+            [base.read_volatile(), base.add(1).read_volatile()]
+        };
+        unsafe { core::mem::transmute(halves) }
+    }
+
+    /// Where the thread's own storage lies in its program's memory; 0 where this machine has no such field.
+    #[inline(always)]
+    pub fn fs_base(self) -> u64 {
+        if has(Field::FsBase) { unsafe { read(self.0, Field::FsBase) } } else { 0 }
     }
 
     /// The main thread's name: threads have names that no one knows the process by.

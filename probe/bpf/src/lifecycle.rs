@@ -13,6 +13,7 @@ use weir_abi::{
     Conn, ConnRecord, FLAG_ISNS, Field, KIND_CLOSED, Lost, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, Totals,
 };
 
+use crate::exchange;
 use crate::hello;
 use crate::kernel::{self, Sock, read, tcp};
 use crate::lost;
@@ -49,7 +50,7 @@ fn begin(sk: *mut c_void, role: u8) -> Result<(), Lost> {
     state.conn.owner = kernel::current_owner();
     state.conn.role = role;
     state.conn.syn_ns = kernel::now();
-    Ok(())
+    if role == ROLE_CLIENT && exchange::wanted() { exchange::connecting(sk) } else { Ok(()) }
 }
 
 /// The handshake's last ACK made a socket out of a listener's request; it inherited the listener's storage.
@@ -133,6 +134,9 @@ fn close(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
         own_by_closer(&mut state.conn);
     }
     state.closed = 1;
+    if exchange::wanted() {
+        lost::count(exchange::closed(sk, tp, old, error));
+    }
     let Some(mut entry) = EVENTS.reserve_untyped::<ConnRecord>(0) else {
         return Err(Lost::RingFullConn);
     };

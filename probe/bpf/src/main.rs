@@ -5,6 +5,8 @@
 //! | `lifecycle.rs` | TCP connections opened, accepted, refused, closed (state-change hook)   |
 //! | `sweep.rs`     | iterators: living connections' counters; sockets older than the probe   |
 //! | `hello.rs`     | the first bytes of both directions, until the handshake is over         |
+//! | `exchange.rs`  | request/response turns, at the send and receive calls                   |
+//! | `cause.rs`     | which inbound exchange an outbound one is for                           |
 //! | `udp.rs`       | UDP flows, counted where packets meet their socket                      |
 //! | `datagram.rs`  | whole datagrams, for protocols that want them                           |
 //! | `kernel.rs`    | reading the kernel's structs at offsets that user space resolved        |
@@ -20,7 +22,9 @@
 #![allow(internal_features)]
 #![feature(core_intrinsics)]
 
+mod cause;
 mod datagram;
+mod exchange;
 mod hello;
 mod kernel;
 mod lifecycle;
@@ -45,6 +49,31 @@ static WEIR_ABI_1: u32 = weir_abi::ABI_VERSION;
 fn weir_tcp_state(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new): (*mut c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     lost::count(lifecycle::changed(sk, old, new));
+    0
+}
+
+/// A program sent: `(struct sock *sk, int result, int flags)`.
+#[btf_tracepoint(function = "sock_send_length")]
+fn weir_sent(ctx: BtfTracePointContext) -> i32 {
+    lost::count(exchange::moved(ctx.arg(0), ctx.arg(1), true));
+    0
+}
+
+/// A program received: `(struct sock *sk, int result, int flags)`.
+#[btf_tracepoint(function = "sock_recv_length")]
+fn weir_received(ctx: BtfTracePointContext) -> i32 {
+    lost::count(exchange::moved(ctx.arg(0), ctx.arg(1), false));
+    0
+}
+
+/// Each socket with a turn: `{ meta, map, sk, value }`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+fn weir_silent(ctx: *const [*mut c_void; 4]) -> i32 {
+    let [meta, _, sk, value] = unsafe { &*ctx };
+    if !sk.is_null() && !value.is_null() {
+        lost::count(exchange::silent(*meta, *sk, value.cast()));
+    }
     0
 }
 

@@ -3,17 +3,19 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE};
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
-use weir_abi::{CHUNK_LARGE, Chunk, Conn, Heads, Lost, Sweep, UdpFlow, UdpKey};
+use weir_abi::{
+    CHUNK_LARGE, Cause, Chunk, Conn, ExchangeRecord, GoLayout, Heads, Lost, Sweep, UdpFlow, UdpKey,
+};
 
 /// Records on their way to user space. 8 MiB holds 40,000 connections' ends, far more than end between two
 /// polls. Full: the record is dropped and counted.
 #[btf_map(name = "WEIR_EVENTS")]
 pub static EVENTS: RingBuf<u8, { 8 << 20 }> = RingBuf::new();
 
-/// What is known of a TCP socket; 192 bytes in the socket's own memory, gone with it. A socket that is accepted
+/// What is known of a TCP socket; 216 bytes in the socket's own memory, gone with it. A socket that is accepted
 /// inherits its listener's, and so its owner. Full (`optmem_max`): the connection is counted as lost.
 #[btf_map(name = "WEIR_CONNS")]
 pub static CONNS: SkStorage<ConnState> = SkStorage::new();
@@ -40,6 +42,24 @@ pub static FIRST: PerCpuArray<First, 1> = PerCpuArray::new();
 #[btf_map(name = "WEIR_SWEEP")]
 pub static SWEEP: Array<Sweep, 1> = Array::new();
 
+/// The turn under way on a TCP socket; 184 bytes in the socket's own memory, gone with it. Only there from level
+/// `exchanges` on, from the connection's first byte. Full (`optmem_max`): the connection's exchanges are counted as lost.
+#[btf_map(name = "WEIR_TURNS")]
+pub static TURNS: SkStorage<Turn> = SkStorage::new();
+
+/// Exchanges begun since load; never full.
+#[btf_map(name = "WEIR_BEGUN")]
+pub static BEGUN: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// Threads and goroutines that serve: what they have open. 150 bytes an entry, 2.4 MiB. Full: those that served longest
+/// ago are forgotten, and what they call is without cause.
+#[btf_map(name = "WEIR_TASKS")]
+pub static TASKS: LruHashMap<TaskKey, TaskState, 16_384, 0> = LruHashMap::new();
+
+/// Processes written in Go, told by user space; 64 bytes an entry. Full: more are taken for any other process.
+#[btf_map(name = "WEIR_GO")]
+pub static GO: HashMap<u32, GoLayout, 4_096, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
 /// How far the copying of one direction's first bytes has come.
 pub const STREAM_NEW: u8 = 0;
 /// It looks like TLS; bytes are copied.
@@ -57,6 +77,8 @@ pub struct ConnState {
     pub next_record: [u32; 2],
     /// How far each direction's stream was copied without a hole.
     pub copied: [u32; 2],
+    /// Where in the client's stream the requests begin, behind the TLS handshake; 0: not known (yet).
+    pub requests_from: u32,
     /// `STREAM_*` of each direction.
     pub stream: [u8; 2],
     /// This end's FIN is queued behind what the application wrote.
@@ -65,12 +87,96 @@ pub struct ConnState {
     pub closed: u8,
     /// Whether an iteration reported it yet.
     pub reported: u8,
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 7],
     /// Segments in and out when it was last reported.
     pub reported_segs: u64,
 }
 
-const _: () = assert!(size_of::<ConnState>() == 176);
+const _: () = assert!(size_of::<ConnState>() == 200);
+
+/// Before the first request, or after a turn that was told for its silence or by another's beginning.
+pub const PHASE_IDLE: u8 = 0;
+/// The client asked, the server didn't answer yet.
+pub const PHASE_ASKED: u8 = 1;
+/// The server answers, or did.
+pub const PHASE_ANSWERED: u8 = 2;
+/// Was told for its silence; a late rest of the answer is counted.
+pub const PHASE_TOLD: u8 = 3;
+/// The connection went over to another protocol: no turns any more.
+pub const PHASE_OVER: u8 = 4;
+
+/// Value of [`TURNS`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Turn {
+    /// Whoever made it 1 may change the rest.
+    pub busy: u32,
+    /// Whether the fields below are set.
+    pub ready: u8,
+    /// Whether the TLS handshake is over, or proved to be none.
+    pub settled: u8,
+    /// `PHASE_*`.
+    pub phase: u8,
+    /// `ROLE_*`.
+    pub role: u8,
+    /// Sequence number of the first byte of this end's stream.
+    pub own_base: u32,
+    /// Sequence number of the first byte of the other end's stream.
+    pub other_base: u32,
+    /// How far the client's stream has come.
+    pub asked_to: u32,
+    /// How far the server's stream has come.
+    pub answered_to: u32,
+    /// Whether user space knows the connection.
+    pub introduced: u8,
+    /// The connection was there before us, or its sequence numbers are not sure.
+    pub unsure: u8,
+    pub _pad: [u8; 2],
+    /// Turns so far.
+    pub number: u32,
+    /// What the thread that opened the connection was at.
+    pub connected_for: Cause,
+    /// The turn under way.
+    pub turn: ExchangeRecord,
+}
+
+const _: () = assert!(size_of::<Turn>() == 160);
+
+/// Key of [`TASKS`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TaskKey {
+    /// Thread, or goroutine.
+    pub id: u64,
+    pub pid: u32,
+    /// Whether `id` is a goroutine's.
+    pub is_goroutine: u32,
+}
+
+/// Inbound exchanges of a task that are told apart; those beyond are only counted.
+pub const OPEN_SLOTS: usize = 4;
+
+/// Value of [`TASKS`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TaskState {
+    /// Inbound exchanges that it has open.
+    pub open: u32,
+    /// The slot that it last received for.
+    pub last: u32,
+    pub slots: [Inbound; OPEN_SLOTS],
+}
+
+/// An inbound exchange that is open.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Inbound {
+    pub client_isn: u32,
+    pub server_isn: u32,
+    pub request_seq: u32,
+    /// Whether this slot is taken.
+    pub taken: u32,
+}
 
 /// Value of [`FIRST`].
 #[repr(C)]

@@ -132,7 +132,8 @@ impl Entry {
         self.bytes.extend_from_slice(sys::bytes_of(&state.totals));
         match &state.facts {
             None => self.bytes.push(0),
-            Some(Facts { encryption, version, sni }) => {
+            // What ALPN said is told no more after a restart: nothing must be made up.
+            Some(Facts { encryption, version, sni, .. }) => {
                 self.bytes.push(1);
                 self.text(encryption);
                 self.text(version.as_deref().unwrap_or_default());
@@ -249,7 +250,7 @@ impl Reader {
     fn facts(&mut self) -> Option<Facts> {
         let encryption = SmolStr::new(self.text()?);
         let mut optional = || Some(Some(SmolStr::new(self.text()?)).filter(|text| !text.is_empty()));
-        Some(Facts { encryption, version: optional()?, sni: optional()? })
+        Some(Facts { encryption, version: optional()?, sni: optional()?, alpn: None, multiplexed: None })
     }
 
     fn udp(&mut self) -> Option<UdpState> {

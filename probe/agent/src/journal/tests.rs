@@ -57,6 +57,8 @@ fn conn(sent: u64) -> ConnState {
             encryption: "tls".into(),
             version: Some("1.3".into()),
             sni: None,
+            alpn: None,
+            multiplexed: None,
         }),
     }
 }

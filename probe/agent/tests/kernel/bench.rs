@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use weir_model::{BatchMeta, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
+use weir_model::{BatchMeta, ExchangeRow, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
 use weir_probe::{Config, Probe};
 use weir_wire::control::Switchboard;
 use weir_wire::{IngestError, Limits, Sink, flight_service_with};
@@ -82,7 +82,11 @@ impl Keeper {
             if is_it(&seen) {
                 return seen;
             }
-            assert!(began.elapsed() < PATIENCE, "{what} never came; there is {seen:#?}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{what} never came; there is {seen:#?}, and {} exchanges were shed or given up",
+                self.lost("exchanges_shed") + self.lost("exchanges_given_up")
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -99,11 +103,15 @@ impl Bench {
     /// With intervals of a second, so that several pass in a test.
     pub(crate) async fn start() -> Bench {
         let second = Duration::from_secs(1);
-        Bench::with(Config { interval: second, udp_idle: second, ..Config::default() }).await
+        // Room for what else happens on this machine: several probes and loads may share its cores.
+        let ring_bytes = 32 << 20;
+        Bench::with(Config { interval: second, udp_idle: second, ring_bytes, ..Config::default() }).await
     }
 
     pub(crate) async fn with(config: Config) -> Bench {
         let (keeper, collector) = collector().await;
+        // Whatever else this machine does, each of the test's own exchanges has a row.
+        let config = Config { exchange_rows: u32::MAX, ..config };
         let probe = Probe::start(Config { collector, node: "bench".to_owned(), ..config }).await.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(probe.run(stop.clone()));
@@ -116,6 +124,14 @@ impl Bench {
 
     pub(crate) fn flows(&self, port: u16) -> Vec<FlowRow> {
         self.keeper.flows(port)
+    }
+
+    /// Exchanges on connections to that server port, in the order of the clients' streams.
+    pub(crate) fn exchanges(&self, port: u16) -> Vec<ExchangeRow> {
+        let mut rows: Vec<ExchangeRow> = self.rows();
+        rows.retain(|row| row.server_port == Some(port));
+        rows.sort_by_key(|row| (row.connection_id.clone(), row.request_offset, row.observer.clone()));
+        rows
     }
 
     pub(crate) fn handshakes(&self, port: u16) -> Vec<TlsHandshakeRow> {
@@ -239,6 +255,11 @@ impl Hosts {
         let listener = self.on(1, move || TcpListener::bind(address).unwrap()).join().unwrap();
         let address = listener.local_addr().unwrap();
         (listener, address)
+    }
+
+    /// A port that nobody listens on, on the server's host.
+    pub(crate) fn free_port(&self) -> u16 {
+        self.listen("10.83.0.2").1.port()
     }
 
     /// A connection from the client's host.

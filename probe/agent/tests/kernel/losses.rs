@@ -38,3 +38,44 @@ async fn a_full_udp_map_is_counted() {
     bench.until("the counter", |bench| bench.lost("udp_map_full"), |lost| *lost > 0).await;
     bench.stop().await;
 }
+
+/// Short of room, exchanges are the first to go without: connections keep their rows, and exchanges come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_are_shed_first_and_come_back() {
+    use std::io::{Read, Write};
+    const TURNS: usize = 20_000;
+    let config = Config { ring_bytes: 1 << 18, interval: Duration::from_secs(1), ..Config::default() };
+    let bench = Bench::with(config).await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut client = TcpStream::connect(at).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let mut turn = || {
+        client.write_all(b"question").unwrap();
+        server.read_exact(&mut [0; 8]).unwrap();
+        server.write_all(b"answer").unwrap();
+        client.read_exact(&mut [0; 6]).unwrap();
+    };
+    (0..TURNS).for_each(|_| turn());
+    bench.until("the counter", |bench| bench.lost("exchanges_shed"), |shed| *shed > 0).await;
+    let health: Vec<weir_model::ProbeHealthRow> = bench.rows();
+    let shed = health.iter().find(|row| row.counter.as_deref() == Some("exchanges_shed")).unwrap();
+    assert_eq!(shed.kind.as_deref(), Some("shed"));
+    let later = |bench: &Bench| {
+        let rows = bench.exchanges(at.port());
+        rows.iter().filter(|row| row.number > Some(TURNS as i64)).count()
+    };
+    let began = std::time::Instant::now();
+    while later(&bench) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(30), "no exchange came after the rush");
+        turn();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop((client, server));
+    let ends = |bench: &Bench| {
+        let rows = bench.flows(at.port());
+        rows.iter().filter(|row| matches!(row.state.as_deref(), Some("closed" | "only"))).count()
+    };
+    bench.until("the connection's end at both ends", ends, |ends| *ends == 2).await;
+    bench.stop().await;
+}

@@ -7,12 +7,15 @@
 
 mod bench;
 mod capture;
+mod causes;
 mod confined;
 mod dns;
+mod exchanges;
 mod features;
 mod host;
 mod losses;
 mod older;
+mod peers;
 mod restart;
 mod tcp;
 mod tls;

@@ -1,0 +1,242 @@
+//! Records of turns → rows of `exchanges`, and what a flow's row says about them.
+//!
+//! | file            | subject                                                       |
+//! |-----------------|---------------------------------------------------------------|
+//! | `durations.rs`  | how long a connection's exchanges took, for quantiles             |
+//! | `spoken.rs`     | what a connection's first bytes say is spoken on it               |
+//! | `admission.rs`  | which exchanges get a row of their own when there are too many    |
+//!
+//! Every exchange counts in its flow; more than `exchange_rows` a second have no row of their own, and are counted as
+//! shed. Never here: what an exchange was for (`cause` comes out of the kernel), and which rows are one exchange (the
+//! collector pairs them).
+
+mod admission;
+mod durations;
+mod spoken;
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+use weir_abi::{
+    CAUSE_EVENT_LOOP, CAUSE_GOROUTINE, CAUSE_GOROUTINE_PARENT, CAUSE_NONE, CAUSE_THREAD, Cause, Conn,
+    ENDED_BY_CLOSE, ENDED_BY_NEXT, ENDED_BY_SILENCE, ENDED_BY_UPGRADE, EXCHANGE_CUT, EXCHANGE_PIPELINED,
+    ExchangeRecord, FLAG_BACKFILLED, FirstExchange, Heads, Owner, ROLE_CLIENT,
+};
+use weir_model::{ExchangeRow, FlowRow, ids};
+
+use crate::ends::{Ends, tcp_id};
+use crate::flows::{Close, opened};
+use crate::handshakes::{Context, Facts};
+use crate::identity::comm;
+use admission::Admission;
+use durations::Durations;
+use spoken::Spoken;
+
+/// Most connections whose exchanges are remembered; exchanges of more are counted as given up.
+const MAX_CONNECTIONS: usize = 262_144;
+
+/// A connection with exchanges.
+struct Talk {
+    conn: Conn,
+    spoken: Spoken,
+    /// Since the connection's last flow row.
+    durations: Option<Box<Durations>>,
+}
+
+/// The exchanges of all open connections, by socket cookie.
+pub(crate) struct Exchanges {
+    talks: HashMap<u64, Talk>,
+    admission: Admission,
+    /// Exchanges that have no row of their own, since there were too many.
+    pub(crate) shed: u64,
+    /// Exchanges of connections that were never introduced: their first record was lost.
+    pub(crate) given_up: u64,
+}
+
+impl Exchanges {
+    /// At most `rows_a_second`, above which every second one, fourth one… has a row.
+    pub(crate) fn new(rows_a_second: u32) -> Exchanges {
+        Exchanges { talks: HashMap::new(), admission: Admission::new(rows_a_second), shed: 0, given_up: 0 }
+    }
+
+    /// A connection that lives, in case that its introduction went to an earlier run of the probe.
+    pub(crate) fn introduce(&mut self, conn: Conn, heads: &Heads) {
+        let cookie = conn.cookie;
+        if self.talks.len() < MAX_CONNECTIONS && !self.talks.contains_key(&cookie) {
+            let spoken = Spoken::of(heads, conn.flags & FLAG_BACKFILLED != 0);
+            self.talks.insert(cookie, Talk { conn, spoken, durations: None });
+        }
+    }
+
+    /// The first turn of a connection.
+    pub(crate) fn first(
+        &mut self,
+        first: &FirstExchange,
+        facts: Option<&Facts>,
+        context: &mut Context<'_>,
+    ) -> Option<ExchangeRow> {
+        let cookie = first.exchange.cookie;
+        if self.talks.len() < MAX_CONNECTIONS || self.talks.contains_key(&cookie) {
+            let durations = self.talks.remove(&cookie).and_then(|talk| talk.durations);
+            let spoken = Spoken::of(&first.heads, first.conn.flags & FLAG_BACKFILLED != 0);
+            self.talks.insert(cookie, Talk { conn: first.conn, spoken, durations });
+        }
+        self.turn(&first.exchange, facts, context)
+    }
+
+    /// A turn is over: its row, if it gets one.
+    pub(crate) fn turn(
+        &mut self,
+        record: &ExchangeRecord,
+        facts: Option<&Facts>,
+        context: &mut Context<'_>,
+    ) -> Option<ExchangeRow> {
+        let Some(talk) = self.talks.get_mut(&record.cookie) else {
+            self.given_up += 1;
+            return None;
+        };
+        let multiplexed = facts.map_or(talk.spoken.is_multiplexed(), |facts| facts.multiplexed);
+        let answered = record.first_ns != 0;
+        let error = error(record, talk.conn.role == ROLE_CLIENT);
+        if !answered && !is_exchange(record, talk, facts) {
+            return None;
+        }
+        let total_us = record.end_ns.saturating_sub(record.begin_ns) / 1000;
+        if answered && multiplexed != Some(true) {
+            talk.durations.get_or_insert_default().add(total_us);
+        }
+        let key = u64::from(talk.conn.local_isn ^ talk.conn.remote_isn) << 32 | u64::from(record.request_seq);
+        if !self.admission.admits(key, record.end_ns, error.is_some()) {
+            self.shed += 1;
+            return None;
+        }
+        Some(row(record, talk, multiplexed, error, facts, context))
+    }
+
+    /// Fills in what a flow's row says of the exchanges since the one before.
+    pub(crate) fn fill_flow(&mut self, cookie: u64, row: &mut FlowRow) {
+        row.exchanges = Some(0);
+        let Some(talk) = self.talks.get_mut(&cookie) else { return };
+        let Some(durations) = talk.durations.take() else { return };
+        row.exchanges = Some(durations.count());
+        row.exchange_p50_us = durations.quantile(50);
+        row.exchange_p90_us = durations.quantile(90);
+        row.exchange_p99_us = durations.quantile(99);
+    }
+
+    /// The connection is over.
+    pub(crate) fn closed(&mut self, cookie: u64) {
+        self.talks.remove(&cookie);
+    }
+
+    /// Forgets connections that are no longer there (their end was lost); not younger ones, which the sweep that told
+    /// who is alive may have left out.
+    pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool, opened_before_ns: u64) {
+        self.talks.retain(|cookie, talk| talk.conn.opened_ns >= opened_before_ns || is_alive(*cookie));
+    }
+}
+
+/// The largest record of an AEAD cipher that says no more than that TLS is over (RFC 8446 §6.1, RFC 5288).
+const CLOSE_NOTIFY: u64 = 31;
+
+/// A client that sends and gets no answer may be one that asks for none (a log shipper); it waited for one if this was
+/// not its first turn, or if what it speaks has answers. With TLS its last word is that there are no more.
+fn is_exchange(record: &ExchangeRecord, talk: &Talk, facts: Option<&Facts>) -> bool {
+    if (facts.is_some() || talk.spoken.is_tls()) && record.request_bytes <= CLOSE_NOTIFY {
+        return false;
+    }
+    record.number > 1 || talk.spoken.has_answers() || facts.is_some_and(|facts| facts.alpn.is_some())
+}
+
+fn row(
+    record: &ExchangeRecord,
+    talk: &Talk,
+    multiplexed: Option<bool>,
+    error: Option<&'static str>,
+    facts: Option<&Facts>,
+    context: &mut Context<'_>,
+) -> ExchangeRow {
+    let conn = &talk.conn;
+    let mut row = ExchangeRow {
+        time: context.clock.utc(record.begin_ns),
+        end_time: (record.end_ns != 0).then(|| context.clock.utc(record.end_ns)),
+        number: Some(i64::from(record.number)),
+        request_offset: Some(i64::from(record.request_seq)),
+        request_bytes: record.request_bytes as i64,
+        response_bytes: record.response_bytes as i64,
+        multiplexed,
+        pipelined: Some(record.flags & EXCHANGE_PIPELINED != 0),
+        ended_by: ended_by(record.ended),
+        error: error.map(SmolStr::new_static),
+        source: Some(SmolStr::new_static("probe")),
+        ..ExchangeRow::default()
+    };
+    row.connection_id = Some(tcp_id(conn, context.node, context.clock.utc(opened(conn))));
+    row.application_protocol = facts.map_or(talk.spoken.name(), |facts| facts.alpn.clone());
+    let since_begin = |at: u64| (at != 0).then(|| at.saturating_sub(record.begin_ns) as i64 / 1000);
+    if record.first_ns != 0 {
+        row.total_us = since_begin(record.end_ns);
+        let has_tickets = facts.is_some_and(|facts| facts.version.as_deref() == Some("1.3"));
+        let is_blurred = has_tickets && record.number == 1;
+        row.first_byte_us = since_begin(record.first_ns).filter(|_| !is_blurred);
+    }
+    // The thread that was at work is surer than the socket's owner.
+    let owner = Owner { pid: record.pid, ..conn.owner };
+    let holder = context.identities.holder(&owner);
+    Ends::of(conn).fill_exchange(&mut row, context.node, holder);
+    row.thread_id = (record.tid != 0).then_some(i64::from(record.tid));
+    row.thread_name = comm(&record.comm);
+    row.goroutine = (record.goroutine != 0).then_some(record.goroutine as i64);
+    if conn.role == ROLE_CLIENT {
+        fill_cause(&mut row, &record.cause);
+    }
+    row
+}
+
+fn fill_cause(row: &mut ExchangeRow, cause: &Cause) {
+    let method = match cause.method {
+        CAUSE_THREAD => "thread",
+        CAUSE_EVENT_LOOP => "event_loop",
+        CAUSE_GOROUTINE => "goroutine",
+        CAUSE_GOROUTINE_PARENT => "goroutine_parent",
+        _ => {
+            debug_assert_eq!(cause.method, CAUSE_NONE);
+            return;
+        }
+    };
+    row.cause_connection_id = Some(ids::tcp_connection_id(cause.client_isn, cause.server_isn));
+    row.cause_request_offset = Some(i64::from(cause.request_seq));
+    row.cause_method = Some(SmolStr::new_static(method));
+    row.cause_candidates = Some(i64::from(cause.open));
+}
+
+fn ended_by(ended: u8) -> Option<SmolStr> {
+    let name = match ended {
+        ENDED_BY_NEXT => "next_request",
+        ENDED_BY_CLOSE => "close",
+        ENDED_BY_SILENCE => "silence",
+        ENDED_BY_UPGRADE => "upgrade",
+        _ => return None,
+    };
+    Some(SmolStr::new_static(name))
+}
+
+/// What kept the answer from coming, or from coming whole.
+fn error(record: &ExchangeRecord, client_is_ours: bool) -> Option<&'static str> {
+    if record.ended != ENDED_BY_CLOSE {
+        return None;
+    }
+    let is_answered = record.first_ns != 0;
+    if is_answered && record.flags & EXCHANGE_CUT == 0 {
+        return None;
+    }
+    let end = Close { is_client: client_is_ours, was_open: true, error: record.error, state: record.state };
+    match end.reason() {
+        "fin" if is_answered => None,
+        "fin" if end.is_by_peer() == client_is_ours => Some("closed_by_server"),
+        "fin" => Some("closed_by_client"),
+        reason => Some(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests;
