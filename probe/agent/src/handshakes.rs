@@ -137,6 +137,11 @@ impl Handshakes {
         talk.finish(context)
     }
 
+    /// The connections of which something is known.
+    pub(crate) fn cookies(&self) -> impl Iterator<Item = u64> {
+        self.talks.keys().copied()
+    }
+
     /// Forgets connections that are no longer there (their end was lost).
     pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool) {
         self.talks.retain(|cookie, _| is_alive(*cookie));

@@ -384,8 +384,10 @@ impl Watch {
     /// Forgets connections that were not among the living just now; returns how many.
     fn forget_dead(&mut self, alive: &HashSet<u64>) -> u64 {
         // Those that ended since then say so in the ring, and need what is known of them for their last row.
+        let known: HashSet<u64> = self.handshakes.cookies().collect();
         self.drain();
-        self.handshakes.retain(|cookie| alive.contains(&cookie));
+        // What the ring just brought may be younger than the look at the living.
+        self.handshakes.retain(|cookie| alive.contains(&cookie) || !known.contains(&cookie));
         self.dns.retain(|cookie| alive.contains(&cookie));
         self.flows.retain(|cookie| alive.contains(&cookie))
     }

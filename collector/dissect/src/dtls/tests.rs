@@ -82,7 +82,7 @@ fn a_handshake_with_a_cookie_and_its_end() {
     assert!(handshake.ja4.as_deref().is_some_and(|ja4| ja4.starts_with("dd2d0303")), "{:?}", handshake.ja4);
     assert_eq!(handshake.address_validated, Some(true));
     assert_eq!(handshake.client_certificate_requested, Some(true));
-    assert!(handshake.server_certificate_sha256.is_some());
+    assert!(handshake.server_certificate.is_some());
     assert_eq!((handshake.established, handshake.resumed), (Some(true), Some(false)));
     assert_eq!(
         (handshake.time_ns, handshake.hello_us, handshake.handshake_us),
@@ -127,7 +127,7 @@ fn a_lost_fragment_costs_its_own_message_only() {
     flow.datagram(SERVER, 0, &whole(12, 2, &[3, 0, 29, 1, 5]));
     let handshake = flow.closed().unwrap();
     assert_eq!(handshake.group.as_deref(), Some("x25519"));
-    assert_eq!((handshake.server_certificate_sha256, handshake.established), (None, None));
+    assert_eq!((handshake.server_certificate, handshake.established), (None, None));
 }
 
 #[test]

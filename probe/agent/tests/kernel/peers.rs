@@ -87,6 +87,7 @@ impl Nginx {
                 panic!("nginx ended ({status}): {said}");
             }
             assert!(began.elapsed() < Duration::from_secs(20), "nginx doesn't listen");
+            #[expect(clippy::disallowed_methods, reason = "once at a test's start, while nginx starts")]
             std::thread::sleep(Duration::from_millis(20));
         }
         Nginx { child, files, port }
