@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use weir_model::time::date_text;
 use weir_model::{SmolStr, TlsHandshakeRow};
 
 use super::{Score, list, same_ends};
@@ -190,17 +191,7 @@ fn parts(name: &str) -> Vec<String> {
 fn time(ns: i64) -> String {
     let seconds = ns.div_euclid(1_000_000_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Civil date from days since the epoch (Howard Hinnant's algorithm).
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    format!("{} {:02}:{:02}:{:02}", date_text(days), second / 3600, second / 60 % 60, second % 60)
 }
 
 /// The rows of a Zeek log, by column.
