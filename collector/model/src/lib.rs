@@ -24,4 +24,4 @@ pub mod time;
 pub use batch::{BatchMeta, ModelError, conform};
 pub use schema::{Column, DataKind, Row, Table};
 pub use smol_str::{SmolStr, ToSmolStr, format_smolstr};
-pub use tables::{DnsRow, ExchangeRow, FlowRow, ProbeHealthRow, SpanRow, TlsHandshakeRow};
+pub use tables::{DnsRow, ExchangeRow, FlowRow, ProbeHealthRow, ProcessRow, SpanRow, TlsHandshakeRow};

@@ -9,6 +9,7 @@ mod k8s_audit;
 mod k8s_objects;
 mod policy_events;
 mod probe_health;
+mod processes;
 mod spans;
 mod tls_handshakes;
 
@@ -21,19 +22,21 @@ pub use k8s_audit::{K8S_AUDIT, K8sAuditRow};
 pub use k8s_objects::{K8S_OBJECTS, K8sObjectRow};
 pub use policy_events::{POLICY_EVENTS, PolicyEventRow};
 pub use probe_health::{PROBE_HEALTH, ProbeHealthRow};
+pub use processes::{PROCESSES, ProcessRow};
 pub use spans::{SPANS, SpanRow};
 pub use tls_handshakes::{TLS_HANDSHAKES, TlsHandshakeRow};
 
 use crate::schema::Table;
 
 /// Every table, in the order of the reference page.
-pub static ALL: [&Table; 11] = [
+pub static ALL: [&Table; 12] = [
     &FLOWS,
     &TLS_HANDSHAKES,
     &EXCHANGES,
     &SPANS,
     &DROPS,
     &DNS,
+    &PROCESSES,
     &K8S_OBJECTS,
     &K8S_AUDIT,
     &POLICY_EVENTS,

@@ -31,6 +31,12 @@ pub(crate) struct OwnLosses {
     pub(crate) dns_unreadable: u64,
     /// DNS questions for which there was no room, and holes in DNS streams.
     pub(crate) dns_given_up: u64,
+    /// Processes that had ended before they were looked at.
+    pub(crate) processes_gone: u64,
+    /// Processes that were not looked at: too many new ones at once.
+    pub(crate) processes_not_told: u64,
+    /// Files of container runtimes that could not be read.
+    pub(crate) containers_unreadable: u64,
 }
 
 /// What the kernel lost since its programs were loaded, by [`Lost`].
@@ -38,7 +44,7 @@ pub(crate) type KernelLosses = [u64; Lost::COUNT];
 
 impl OwnLosses {
     /// All of them with name and sentence.
-    fn all(&self) -> [(&'static str, &'static str, u64); 10] {
+    fn all(&self) -> [(&'static str, &'static str, u64); 13] {
         [
             (
                 "rows_dropped",
@@ -85,6 +91,21 @@ impl OwnLosses {
                 "dns_given_up",
                 "DNS questions or answers missing, or told apart: too many at once, or bytes of a stream were not seen",
                 self.dns_given_up,
+            ),
+            (
+                "processes_gone",
+                "processes without executable and arguments: they had ended before they were looked at",
+                self.processes_gone,
+            ),
+            (
+                "processes_not_told",
+                "processes without a row: too many new ones at once",
+                self.processes_not_told,
+            ),
+            (
+                "containers_unreadable",
+                "containers without image and name: their runtime's state is too long, or of an unknown form",
+                self.containers_unreadable,
             ),
         ]
     }

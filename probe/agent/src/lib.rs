@@ -17,6 +17,7 @@
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
 //! | `dns.rs`        | DNS → rows, and names for flows                                            |
 //! | `identity.rs`, `ends.rs` | who an end is                                                     |
+//! | `processes.rs`  | what is told of a process: executable, redacted arguments, container image |
 //! | `capture.rs`    | packets on demand (`weir capture`), by programs of their own                 |
 //! | `health.rs`     | losses → rows                                                              |
 //! | `journal.rs`    | rows and state on disk, until the collector has them and for the next run  |
@@ -48,6 +49,7 @@ mod journal;
 mod keep;
 mod load;
 mod preflight;
+mod processes;
 mod programs;
 mod reassemble;
 mod ship;

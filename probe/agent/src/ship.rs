@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use tracing::{error, warn};
-use weir_model::{DnsRow, ExchangeRow, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
+use weir_model::{DnsRow, ExchangeRow, FlowRow, ProbeHealthRow, ProcessRow, Row, TlsHandshakeRow};
 use weir_wire::{Encoded, MAX_BATCH_ROWS, Shipper};
 
 use crate::journal::{Entry, Journal, Queued, Spool};
@@ -49,6 +49,7 @@ rows! {
     handshakes: TlsHandshakeRow,
     dns: DnsRow,
     exchanges: ExchangeRow,
+    processes: ProcessRow,
     flows: FlowRow,
     health: ProbeHealthRow,
 }

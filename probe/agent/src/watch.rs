@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashSet;
 use smol_str::SmolStr;
 use tracing::warn;
-use weir_abi::{ConnRecord, KIND_CLOSED, Lost, SWEEP_ALL, SWEEP_EARLY, SWEEP_MOVED, Sweep};
+use weir_abi::{Conn, ConnRecord, KIND_CLOSED, Lost, SWEEP_ALL, SWEEP_EARLY, SWEEP_MOVED, Sweep, UdpFlow};
 use weir_dissect::tls::Side;
 use weir_model::ProbeHealthRow;
 use weir_model::time::interval_start;
@@ -29,6 +29,7 @@ use crate::journal::{Entry, Journal, Spool};
 use crate::keep::{self, Keep};
 use crate::load::pins::Pins;
 use crate::load::{Kernel, LoadError, Pieces};
+use crate::processes::{Processes, Sighting};
 use crate::ship::Rows;
 use crate::status::{Numbers, Status};
 use crate::sys::{self, Ring};
@@ -76,6 +77,7 @@ pub(crate) struct Watch {
     exchanges: Option<Exchanges>,
     /// None where goroutines are not told apart.
     go: Option<GoPrograms>,
+    processes: Processes,
     health: Health,
     losses: OwnLosses,
     rows: Rows,
@@ -110,6 +112,8 @@ impl Watch {
         let is_adopted = keep.is_adopted();
         let Keep { identity, opened, restored, pins, features } = keep;
         kernel.features.extend(features);
+        let processes = Processes::new();
+        kernel.features.push(processes.feature());
         let mut flows = Flows::new(interval_ns);
         let mut udp = UdpFlows::new(interval_ns);
         let mut handshakes = Handshakes::default();
@@ -157,6 +161,7 @@ impl Watch {
             dns: Dns::new(),
             exchanges,
             go,
+            processes,
             health,
             losses,
             rows: Rows::default(),
@@ -213,6 +218,7 @@ impl Watch {
             self.status.beat();
             self.drain();
             self.expire_dns(stopping);
+            self.look_at_processes(stopping);
             if self.has_opened()? {
                 opened = Instant::now();
             }
@@ -277,6 +283,7 @@ impl Watch {
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             match drain::record(bytes) {
                 Some(Record::Conn(mut record)) => {
+                    self.processes.see(of_connection(&record, None, self.clock));
                     let known = (&mut self.flows, &mut self.handshakes, &mut self.dns, &mut self.exchanges);
                     connection(&mut record, None, known, context, &mut self.rows);
                 }
@@ -300,6 +307,12 @@ impl Watch {
                 }
                 Some(Record::Udp(record)) => self.udp.began(&record),
                 Some(Record::Datagram(head, bytes)) => {
+                    self.processes.see(Sighting {
+                        owner: head.owner,
+                        netns: head.netns,
+                        opened_ns: head.time_ns,
+                        time_ns: self.clock.utc(head.time_ns),
+                    });
                     self.dns.datagram(&head, bytes, context, &mut self.rows.dns);
                 }
                 None => self.losses.records_unreadable += 1,
@@ -320,6 +333,12 @@ impl Watch {
         if stopping {
             self.dns.finish(context, &mut self.rows.dns);
         }
+    }
+
+    /// Looks at some of the processes that were seen for the first time, when the probe stops at all.
+    fn look_at_processes(&mut self, stopping: bool) {
+        let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+        self.processes.look(stopping, context, &mut self.rows.processes);
     }
 
     /// Whether connections were opened since the last look.
@@ -423,6 +442,7 @@ impl Watch {
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             for mut record in drain::living(&self.swept) {
+                self.processes.see(of_connection(&record, cut_ns, self.clock));
                 let known = (&mut self.flows, &mut self.handshakes, &mut self.dns, &mut self.exchanges);
                 connection(&mut record, cut_ns, known, context, &mut self.rows);
             }
@@ -442,6 +462,7 @@ impl Watch {
             if let Some(flow) = self.kernel.udp(key) {
                 let context =
                     &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+                self.processes.see(of_udp(&flow, now));
                 let mut row = self.udp.row(&key, &flow, now, false, context);
                 self.dns.name(&mut row, flow.netns, flow.owner.pid);
                 self.rows.flows.push(row);
@@ -476,6 +497,9 @@ impl Watch {
         self.losses.handshakes_given_up = self.handshakes.given_up;
         self.losses.dns_unreadable = self.dns.unreadable;
         self.losses.dns_given_up = self.dns.given_up();
+        self.losses.processes_gone = self.processes.gone;
+        self.losses.processes_not_told = self.processes.not_told;
+        self.losses.containers_unreadable = self.processes.unreadable();
         self.losses.rows_dropped = self.unwritten_rows + self.journal.spool().dropped_rows();
         let template = ProbeHealthRow {
             time: cut_ns,
@@ -510,6 +534,7 @@ impl Watch {
             }
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+            self.processes.see(of_udp(&flow, cut_ns));
             let mut row = self.udp.row(&key, &flow, cut_ns, is_over, context);
             self.dns.name(&mut row, flow.netns, flow.owner.pid);
             self.rows.flows.push(row);
@@ -597,6 +622,22 @@ impl Looking {
         self.silence = Instant::now();
         self.pause = SILENCE_PAUSE.max(time * 50);
     }
+}
+
+fn of_connection(record: &ConnRecord, cut_ns: Option<i64>, clock: Clock) -> Sighting {
+    let Conn { owner, netns, syn_ns, opened_ns, .. } = record.conn;
+    let time_ns = clock.utc(record.time_ns);
+    Sighting {
+        owner,
+        netns,
+        opened_ns: if opened_ns == 0 { syn_ns } else { opened_ns },
+        // Not later than the flow's row.
+        time_ns: cut_ns.map_or(time_ns, |cut_ns| cut_ns.min(time_ns)),
+    }
+}
+
+fn of_udp(flow: &UdpFlow, time_ns: i64) -> Sighting {
+    Sighting { owner: flow.owner, netns: flow.netns, opened_ns: flow.first_ns, time_ns }
 }
 
 /// One connection's record → its rows.

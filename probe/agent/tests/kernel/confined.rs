@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use weir_model::ProcessRow;
 
-use crate::bench::{Hosts, collector};
+use crate::bench::{Hosts, Keeper, collector};
+use crate::processes::Client;
 
 struct Probe(Child);
 
@@ -70,6 +72,16 @@ async fn a_running_probe_has_given_back_what_it_needs_no_more() {
         keeper.flows(at.port())[0].client_process.is_some()
             || keeper.flows(at.port())[0].server_process.is_some()
     );
+
+    // It still can look at processes.
+    let client = Client::connect(&hosts, at.port());
+    let rows_of = |keeper: &Keeper| {
+        let mut rows: Vec<ProcessRow> = keeper.rows();
+        rows.retain(|row| row.pid == Some(client.pid()));
+        rows
+    };
+    let rows = keeper.until("the client's process", rows_of, |rows| !rows.is_empty()).await;
+    client.check(&hosts, &rows[0]);
 
     let pid = probe.0.id();
     for (name, value) in [("NoNewPrivs", "1"), ("Seccomp", "2")] {

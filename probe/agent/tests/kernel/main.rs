@@ -16,6 +16,7 @@ mod host;
 mod losses;
 mod older;
 mod peers;
+mod processes;
 mod restart;
 mod tcp;
 mod tls;
