@@ -13,7 +13,8 @@ pub const ENDED_BY_NEXT: u8 = 1;
 pub const ENDED_BY_CLOSE: u8 = 2;
 /// [`ExchangeRecord::ended`]: nothing moved for [`EXCHANGE_QUIET_NS`] after the answer's last byte.
 pub const ENDED_BY_SILENCE: u8 = 3;
-/// [`ExchangeRecord::ended`]: the answer switched to another protocol (HTTP 101); no turns follow.
+/// [`ExchangeRecord::ended`]: the answer switched to another protocol. No turns follow (HTTP 101), or they begin behind
+/// the TLS handshake that does (STARTTLS).
 pub const ENDED_BY_UPGRADE: u8 = 4;
 
 /// An answer that pauses for so long is taken to be over.
@@ -23,6 +24,8 @@ pub const EXCHANGE_QUIET_NS: u64 = 2_000_000_000;
 pub const EXCHANGE_PIPELINED: u8 = 1;
 /// [`ExchangeRecord::flags`]: part of the answer was still under way when the connection ended.
 pub const EXCHANGE_CUT: u8 = 2;
+/// [`ExchangeRecord::flags`]: the first behind a TLS handshake.
+pub const EXCHANGE_FOLLOWS_TLS: u8 = 4;
 
 /// [`Cause::method`]: nothing is known.
 pub const CAUSE_NONE: u8 = 0;

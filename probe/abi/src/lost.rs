@@ -36,11 +36,13 @@ pub enum Lost {
     TurnStorageFull = 14,
     /// An answer went on after it was reported for its silence.
     AnswerAfterSilence = 15,
+    /// Where a connection turned to TLS, the first segment of a hello came after another of its, which was not copied.
+    HelloOvertaken = 16,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 17;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -119,6 +121,11 @@ impl Lost {
             Lost::AnswerAfterSilence,
             "answers_after_silence",
             "exchanges cut short: their answer paused for more than two seconds and then went on",
+        ),
+        (
+            Lost::HelloOvertaken,
+            "hellos_overtaken",
+            "handshakes missing: a connection turned to TLS (STARTTLS), and its segments came in another order",
         ),
     ];
 

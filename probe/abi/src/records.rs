@@ -171,7 +171,7 @@ pub struct ChunkHead {
     pub side: u8,
     /// How many bytes follow.
     pub len: u16,
-    /// Position of the first of them in the stream.
+    /// Position of the first of them in the stream, or in what of it is TLS where that began later (STARTTLS).
     pub offset: u32,
     /// When they passed.
     pub time_ns: u64,

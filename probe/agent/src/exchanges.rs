@@ -18,8 +18,8 @@ use hashbrown::HashMap;
 use smol_str::SmolStr;
 use weir_abi::{
     CAUSE_EVENT_LOOP, CAUSE_GOROUTINE, CAUSE_GOROUTINE_PARENT, CAUSE_NONE, CAUSE_THREAD, Cause, Conn,
-    ENDED_BY_CLOSE, ENDED_BY_NEXT, ENDED_BY_SILENCE, ENDED_BY_UPGRADE, EXCHANGE_CUT, EXCHANGE_PIPELINED,
-    ExchangeRecord, FLAG_BACKFILLED, FirstExchange, Heads, Owner, ROLE_CLIENT,
+    ENDED_BY_CLOSE, ENDED_BY_NEXT, ENDED_BY_SILENCE, ENDED_BY_UPGRADE, EXCHANGE_CUT, EXCHANGE_FOLLOWS_TLS,
+    EXCHANGE_PIPELINED, ExchangeRecord, FLAG_BACKFILLED, FirstExchange, Heads, Owner, ROLE_CLIENT,
 };
 use weir_model::{ExchangeRow, FlowRow, ids};
 
@@ -171,12 +171,12 @@ fn row(
         ..ExchangeRow::default()
     };
     row.connection_id = Some(tcp_id(conn, context.node, context.clock.utc(opened(conn))));
-    row.application_protocol = facts.map_or(talk.spoken.name(), |facts| facts.alpn.clone());
+    row.application_protocol = facts.and_then(|facts| facts.alpn.clone()).or_else(|| talk.spoken.name());
     let since_begin = |at: u64| (at != 0).then(|| at.saturating_sub(record.begin_ns) as i64 / 1000);
     if record.first_ns != 0 {
         row.total_us = since_begin(record.end_ns);
         let has_tickets = facts.is_some_and(|facts| facts.version.as_deref() == Some("1.3"));
-        let is_blurred = has_tickets && record.number == 1;
+        let is_blurred = has_tickets && record.flags & EXCHANGE_FOLLOWS_TLS != 0;
         row.first_byte_us = since_begin(record.first_ns).filter(|_| !is_blurred);
     }
     // The thread that was at work is surer than the socket's owner.

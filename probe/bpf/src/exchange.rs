@@ -20,7 +20,7 @@ use aya_ebpf::helpers::bpf_skc_to_tcp_sock;
 use aya_ebpf::helpers::generated::{bpf_ringbuf_query, bpf_seq_write};
 use weir_abi::{
     CAUSE_NONE, Conn, ENDED_BY_CLOSE, ENDED_BY_NEXT, ENDED_BY_SILENCE, ENDED_BY_UPGRADE, EXCHANGE_CUT,
-    EXCHANGE_PIPELINED, EXCHANGE_QUIET_NS, ExchangeRecord, FLAG_BACKFILLED, FLAG_ISNS, Field, FirstExchange,
+    EXCHANGE_FOLLOWS_TLS, EXCHANGE_PIPELINED, EXCHANGE_QUIET_NS, ExchangeRecord, FLAG_BACKFILLED, FLAG_ISNS, Field, FirstExchange,
     HELLO_LIMIT, Heads, KIND_EXCHANGE, KIND_FIRST_EXCHANGE, Lost, ROLE_CLIENT, ROLE_SERVER, SIDE_CLIENT,
     SIDE_SERVER,
 };
@@ -30,7 +30,7 @@ use crate::kernel::{self, Sock, Task, read, tcp};
 use crate::lost;
 use crate::maps::{
     BEGUN, CONNS, ConnState, EVENTS, Inbound, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE, PHASE_OVER,
-    PHASE_TOLD, STREAM_DONE, TURNS, Turn,
+    MAY_TURN, PHASE_TOLD, SETTLED, STREAM_DONE, STREAM_WATCHED, TURNS, Turn, UNSETTLED,
 };
 
 /// Set by user space before load: whether the level has exchanges.
@@ -92,10 +92,11 @@ fn advance(sk: *mut c_void, state: &mut Turn, len: u32, sent: bool) -> Result<()
     if tp.is_null() || (state.ready == 0 && !prepare(sk, tp, state, len, sent)) {
         return Ok(());
     }
-    let (asked, answered) = positions(sk, tp, state);
-    if state.settled == 0 && !settle(sk, state, asked, answered) {
+    let (mut asked, mut answered) = positions(sk, tp, state);
+    if state.settled == UNSETTLED && !settle(sk, state, asked, answered) {
         return Ok(());
     }
+    let turns = state.settled == MAY_TURN && turns(sk, state, &mut asked, &mut answered);
     let by_client = sent == (state.role == ROLE_CLIENT);
     let result = if by_client {
         // What splice moved the other way, if anything, came before.
@@ -106,6 +107,9 @@ fn advance(sk: *mut c_void, state: &mut Turn, len: u32, sent: bool) -> Result<()
         answer(sk, tp, state, answered);
         result
     };
+    if turns {
+        return result.and(turned(sk, state, asked));
+    }
     result
 }
 
@@ -149,7 +153,7 @@ fn positions(sk: *mut c_void, tp: *mut c_void, state: &Turn) -> (u32, u32) {
     if state.role == ROLE_CLIENT { (own, other) } else { (other, own) }
 }
 
-/// Leaves out the TLS handshake. `false`: it is not over.
+/// Leaves out the TLS handshake, wherever it begins. `false`: it is not over.
 #[inline(always)]
 fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32) -> bool {
     const CLIENT: usize = SIDE_CLIENT as usize;
@@ -159,21 +163,59 @@ fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32) -> bool 
     }
     let conn: &ConnState = unsafe { &*conn };
     let seen = conn.heads.first_ns[CLIENT] != 0;
-    let is_tls = seen && conn.heads.bytes[CLIENT][0] == RECORD_HANDSHAKE;
+    let begun_at = u32::from(conn.begun_at[CLIENT]);
+    let is_tls = begun_at != 0 || seen && conn.heads.bytes[CLIENT][0] == RECORD_HANDSHAKE;
     if conn.stream[CLIENT] != STREAM_DONE && (is_tls || !seen) {
         // Bytes both ways, and none seen by the packet hooks: they are off.
         let is_blind = !seen && conn.heads.first_ns[SIDE_SERVER as usize] == 0 && asked > 0 && answered > 0;
-        if !is_blind && asked < HELLO_LIMIT {
+        if !is_blind && asked.wrapping_sub(begun_at) < HELLO_LIMIT {
             return false;
         }
     }
-    state.settled = 1;
+    state.settled = if conn.stream[CLIENT] == STREAM_WATCHED { MAY_TURN } else { SETTLED };
     if is_tls {
         // Where it is not known, as when segments overtook each other: from here on.
         state.asked_to = if conn.requests_from != 0 { conn.requests_from } else { asked };
         state.answered_to = answered;
+        state.follows_tls = 1;
     }
     true
+}
+
+/// Whether a connection in clear has turned to TLS (STARTTLS); then both positions end where it did.
+#[inline(always)]
+fn turns(sk: *mut c_void, state: &mut Turn, asked: &mut u32, answered: &mut u32) -> bool {
+    let conn = CONNS.get(sk);
+    if conn.is_null() {
+        return false;
+    }
+    let conn: &ConnState = unsafe { &*conn };
+    let [client, server] = conn.begun_at;
+    if client == 0 {
+        if conn.stream[SIDE_CLIENT as usize] == STREAM_DONE {
+            state.settled = SETTLED;
+        }
+        return false;
+    }
+    if *asked > u32::from(client) {
+        *asked = u32::from(client);
+    }
+    if server != 0 && *answered > u32::from(server) {
+        *answered = u32::from(server);
+    }
+    true
+}
+
+/// What was asked in clear is over; the next turn begins behind the handshake.
+#[inline(always)]
+fn turned(sk: *mut c_void, state: &mut Turn, begun_at: u32) -> Result<(), Lost> {
+    // A hello that no packet hook had seen when it was sent looked like a request.
+    let is_hello = state.turn.request_seq.wrapping_sub(begun_at) as i32 >= 0;
+    let is_told = state.phase == PHASE_ANSWERED && !is_hello;
+    let result = if is_told { tell(sk, state, ENDED_BY_UPGRADE) } else { Ok(()) };
+    state.phase = PHASE_IDLE;
+    state.settled = UNSETTLED;
+    result
 }
 
 /// Where this stream has come beyond what was known; 0 if it hasn't.
@@ -198,6 +240,10 @@ fn ask(sk: *mut c_void, tp: *mut c_void, state: &mut Turn, asked: u32) -> Result
                 flags = EXCHANGE_PIPELINED;
             }
             result = tell(sk, state, ENDED_BY_NEXT);
+        }
+        if state.follows_tls != 0 {
+            state.follows_tls = 0;
+            flags |= EXCHANGE_FOLLOWS_TLS;
         }
         begin(state, flags);
     }
@@ -347,7 +393,7 @@ pub fn closed(sk: *mut c_void, tp: *mut c_void, tcp_state: i32, error: u32) -> R
         return Ok(());
     }
     let state = unsafe { &mut *state };
-    if state.ready == 0 || state.settled == 0 || state.phase == PHASE_OVER {
+    if state.ready == 0 || state.settled == UNSETTLED || state.phase == PHASE_OVER {
         return Ok(());
     }
     let mut entered = false;

@@ -9,6 +9,8 @@
 //! the stream together. Its records can't be followed, nor can those after it, so such a direction is copied up to the
 //! limit; the rest is dropped in user space, which knows when the handshake is over.
 //!
+//! Where a connection begins in clear and may turn to TLS (`starttls.rs`), positions count from where TLS begins.
+//!
 //! Where the ACK that ends TCP's handshake is lost, the client's first payload does its work: that packet is shown to
 //! the listener, before there is a socket to keep it for. It is kept beside until the socket is there.
 
@@ -22,23 +24,22 @@ use weir_abi::{
     SIDE_CLIENT, SIDE_SERVER,
 };
 
-use crate::exchange;
-use crate::kernel;
-use crate::maps::{ConnState, EVENTS, FIRST, First, STREAM_COPYING, STREAM_DONE, STREAM_NEW};
+use crate::maps::{ConnState, EVENTS, FIRST, First, STREAM_COPYING, STREAM_DONE, STREAM_NEW, STREAM_WATCHED};
+use crate::{exchange, kernel, starttls};
 
 const RECORD_HEADER: u32 = 5;
 const RECORD_CHANGE_CIPHER_SPEC: u8 = 0x14;
-const RECORD_HANDSHAKE: u8 = 0x16;
+pub const RECORD_HANDSHAKE: u8 = 0x16;
 const RECORD_APPLICATION_DATA: u8 = 0x17;
 const IPPROTO_TCP: u8 = 6;
 /// Most bytes of one packet, all its segments together (GSO).
 const MAX_PACKET: usize = 65_536;
 
 /// Where a segment's payload lies in the packet and in the stream.
-struct Segment {
-    at: u32,
-    offset: u32,
-    len: u32,
+pub struct Segment {
+    pub at: u32,
+    pub offset: u32,
+    pub len: u32,
 }
 
 /// Takes from a packet what the handshake still wants.
@@ -54,18 +55,25 @@ pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<
         return if state.conn.role == ROLE_LISTENER && !sent { keep(skb) } else { Ok(()) };
     }
     let isn = if sent { state.conn.local_isn } else { state.conn.remote_isn };
-    let Some(segment) = segment(skb, isn)? else { return Ok(()) };
+    let Some(mut segment) = segment(skb, isn)? else { return Ok(()) };
     if is_dns(&state.conn) {
         return dns(skb, state, lane, side, &segment);
     }
-    if segment.offset >= HELLO_LIMIT {
-        return beyond_limit(state, lane, &segment);
+    let begun_at = u32::from(state.begun_at[lane]);
+    if begun_at != 0 && !starttls::rebase(&mut segment, begun_at) {
+        return Ok(());
     }
     if state.stream[lane] == STREAM_NEW && segment.offset == 0 {
         begin(skb, state, lane, &segment);
         if state.stream[lane] == STREAM_DONE {
             return Ok(());
         }
+    }
+    if state.stream[lane] == STREAM_WATCHED && !starttls::turns(skb, state, lane, &mut segment)? {
+        return Ok(());
+    }
+    if segment.offset >= HELLO_LIMIT {
+        return beyond_limit(state, lane, &segment);
     }
     copy(skb, state, lane, side, &segment)
 }
@@ -116,7 +124,7 @@ pub fn accepted(state: &mut ConnState) -> Result<(), Lost> {
         index += 1;
     }
     if first.chunk.bytes[0] != RECORD_HANDSHAKE && !is_dns(&state.conn) {
-        state.stream[lane] = STREAM_DONE;
+        state.stream[lane] = starttls::first_state(state, lane);
         return Ok(());
     }
     state.stream[lane] = STREAM_COPYING;
@@ -236,7 +244,8 @@ fn begin(skb: *mut __sk_buff, state: &mut ConnState, lane: usize, segment: &Segm
     }
     state.heads.first_ns[lane] = kernel::now();
     state.heads.bytes[lane] = head;
-    state.stream[lane] = if head[0] == RECORD_HANDSHAKE { STREAM_COPYING } else { STREAM_DONE };
+    state.stream[lane] =
+        if head[0] == RECORD_HANDSHAKE { STREAM_COPYING } else { starttls::first_state(state, lane) };
 }
 
 /// Nothing here is wanted. The direction is over, unless a segment before the limit may still come.
@@ -313,7 +322,7 @@ fn follow_records(
                 // The server encrypts before the client does only in TLS 1.3: then this is the client's Finished.
                 let is_finished = state.stream[usize::from(SIDE_SERVER)] == STREAM_DONE;
                 let own = if is_finished { RECORD_HEADER + record_len(header[3], header[4]) } else { 0 };
-                state.requests_from = next + own;
+                state.requests_from = u32::from(state.begun_at[lane]) + next + own;
             }
             return Ok(next + RECORD_HEADER);
         }

@@ -5,6 +5,7 @@
 //! | `lifecycle.rs` | TCP connections opened, accepted, refused, closed (state-change hook)   |
 //! | `sweep.rs`     | iterators: living connections' counters; sockets older than the probe   |
 //! | `hello.rs`     | the first bytes of both directions, until the handshake is over         |
+//! | `starttls.rs`  | connections that begin in clear and may turn to TLS                     |
 //! | `exchange.rs`  | request/response turns, at the send and receive calls                   |
 //! | `cause.rs`     | which inbound exchange an outbound one is for                           |
 //! | `udp.rs`       | UDP flows, counted where packets meet their socket                      |
@@ -14,9 +15,9 @@
 //! | `lost.rs`      | counting what was lost                                                  |
 //!
 //! Invariants: a packet always goes on; nothing wakes user space (it polls); payload is copied only by
-//! `hello.rs`, only of what begins as TLS, and only up to the first encrypted record (where segments overtook each
-//! other neither can be known: those are copied up to `HELLO_LIMIT`, and the agent drops what is no handshake), and of
-//! DNS, by port, there and by `datagram.rs`.
+//! `hello.rs`, only of what begins as TLS (or turns to it: `starttls.rs`), and only up to the first encrypted record
+//! (where segments overtook each other neither can be known: those are copied up to `HELLO_LIMIT`, and the agent drops
+//! what is no handshake), and of DNS, by port, there and by `datagram.rs`.
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
@@ -30,6 +31,7 @@ mod kernel;
 mod lifecycle;
 mod lost;
 mod maps;
+mod starttls;
 mod sweep;
 mod udp;
 

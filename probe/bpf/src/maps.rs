@@ -66,6 +66,8 @@ pub const STREAM_NEW: u8 = 0;
 pub const STREAM_COPYING: u8 = 1;
 /// Nothing more is wanted.
 pub const STREAM_DONE: u8 = 2;
+/// It began in clear and may turn to TLS; only the beginnings of segments are looked at.
+pub const STREAM_WATCHED: u8 = 3;
 
 /// Value of [`CONNS`].
 #[repr(C)]
@@ -73,12 +75,15 @@ pub const STREAM_DONE: u8 = 2;
 pub struct ConnState {
     pub conn: Conn,
     pub heads: Heads,
-    /// Where in each direction's stream the next TLS record begins.
+    /// Where in each direction's stream the next TLS record begins; counts from `begun_at`.
     pub next_record: [u32; 2],
-    /// How far each direction's stream was copied without a hole.
+    /// How far each direction's stream was copied without a hole; counts from `begun_at`. While it is watched: how far
+    /// it was seen.
     pub copied: [u32; 2],
     /// Where in the client's stream the requests begin, behind the TLS handshake; 0: not known (yet).
     pub requests_from: u32,
+    /// Where in each direction's stream TLS began, if that was later than at its beginning; else 0.
+    pub begun_at: [u16; 2],
     /// `STREAM_*` of each direction.
     pub stream: [u8; 2],
     /// This end's FIN is queued behind what the application wrote.
@@ -87,7 +92,9 @@ pub struct ConnState {
     pub closed: u8,
     /// Whether an iteration reported it yet.
     pub reported: u8,
-    pub _pad: [u8; 7],
+    /// Segments of each direction that were looked at while it was watched.
+    pub looked: [u8; 2],
+    pub _pad: u8,
     /// Segments in and out when it was last reported.
     pub reported_segs: u64,
 }
@@ -105,6 +112,13 @@ pub const PHASE_TOLD: u8 = 3;
 /// The connection went over to another protocol: no turns any more.
 pub const PHASE_OVER: u8 = 4;
 
+/// Whether the connection is in a TLS handshake is not known, or it is.
+pub const UNSETTLED: u8 = 0;
+/// The TLS handshake is over, or proved to be none.
+pub const SETTLED: u8 = 1;
+/// In clear, and may turn to TLS.
+pub const MAY_TURN: u8 = 2;
+
 /// Value of [`TURNS`].
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -113,7 +127,7 @@ pub struct Turn {
     pub busy: u32,
     /// Whether the fields below are set.
     pub ready: u8,
-    /// Whether the TLS handshake is over, or proved to be none.
+    /// `UNSETTLED`, `SETTLED` or `MAY_TURN`.
     pub settled: u8,
     /// `PHASE_*`.
     pub phase: u8,
@@ -131,7 +145,9 @@ pub struct Turn {
     pub introduced: u8,
     /// The connection was there before us, or its sequence numbers are not sure.
     pub unsure: u8,
-    pub _pad: [u8; 2],
+    /// Whether the next turn is the first behind a TLS handshake.
+    pub follows_tls: u8,
+    pub _pad: u8,
     /// Turns so far.
     pub number: u32,
     /// What the thread that opened the connection was at.

@@ -18,6 +18,7 @@ mod older;
 mod peers;
 mod processes;
 mod restart;
+mod starttls;
 mod tcp;
 mod tls;
 mod udp;
