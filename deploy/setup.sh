@@ -59,6 +59,15 @@ golang() {
   fi
 }
 
+aioquic() {
+  # A QUIC peer for tests; Debian 12 has none.
+  local version=1.7.2
+  [ "$(.tools/python/bin/python -c 'import aioquic; print(aioquic.__version__)' 2>/dev/null)" = "$version" ] && return 0
+  say "installing aioquic $version into .tools (half a minute)"
+  python3 -m venv .tools/python
+  .tools/python/bin/pip install --quiet "aioquic==$version"
+}
+
 case ${1:-run} in
   run)
     apt_packages cc=build-essential curl=curl git=git /etc/ssl/certs/ca-certificates.crt=ca-certificates pkg-config=pkg-config ip=iproute2
@@ -67,7 +76,7 @@ case ${1:-run} in
     "$0" run
     apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables nginx=nginx-light python3=python3 \
       /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump /usr/sbin/dnsmasq=dnsmasq-base dig=bind9-dnsutils
-    golang ;;
+    golang; aioquic ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)

@@ -48,6 +48,11 @@ impl Datagrams {
         if progress == Progress::Done { self.finish() } else { None }
     }
 
+    /// Whether a handshake is going on of which something is held.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Quic(_) | State::Dtls(_))
+    }
+
     /// What is known so far of the handshake that is going on.
     pub fn handshake(&self) -> Option<&Handshake> {
         match &self.state {

@@ -38,11 +38,13 @@ pub enum Lost {
     AnswerAfterSilence = 15,
     /// Where a connection turned to TLS, the first segment of a hello came after another of its, which was not copied.
     HelloOvertaken = 16,
+    /// A UDP flow had more datagrams of QUIC or DTLS handshakes than we copy.
+    HandshakeDatagrams = 17,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 18;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -126,6 +128,11 @@ impl Lost {
             Lost::HelloOvertaken,
             "hellos_overtaken",
             "handshakes missing: a connection turned to TLS (STARTTLS), and its segments came in another order",
+        ),
+        (
+            Lost::HandshakeDatagrams,
+            "handshake_datagrams",
+            "QUIC or DTLS handshakes cut: more datagrams than the probe copies of one flow",
         ),
     ];
 

@@ -51,6 +51,9 @@ pub const DATAGRAM_SMALL: usize = 384;
 pub const DATAGRAM_LARGE: usize = 1_536;
 /// Most bytes of any datagram that are copied: the largest that resolvers ask for (EDNS).
 pub const DATAGRAM_HUGE: usize = 4_096;
+/// Most datagrams of QUIC and DTLS handshakes that are copied of a flow in about half a minute: several times what one
+/// handshake takes, each message in a datagram of its own.
+pub const HANDSHAKE_DATAGRAMS: u8 = 32;
 
 /// Who holds a socket.
 #[repr(C)]
@@ -230,8 +233,12 @@ pub struct UdpFlow {
     pub netns: u32,
     /// Whether the first packet seen was sent by this end.
     pub began_here: u8,
-    /// Named: holes are not allowed.
-    pub _pad: [u8; 3],
+    /// How far a QUIC or DTLS handshake has come; the kernel's own.
+    pub handshake: u8,
+    /// Datagrams of handshakes that were handed on in `window`.
+    pub handed_on: u8,
+    /// When that was, in units of about half a minute, modulo 256.
+    pub window: u8,
 }
 
 /// News of a UDP flow; its numbers are in `WEIR_UDP`.
@@ -258,8 +265,8 @@ pub struct DatagramHead {
     pub sent: u8,
     /// How many bytes follow.
     pub len: u16,
-    /// How long its payload was, whether copied or not; of several that went through the kernel as one (GSO), the first
-    /// one's.
+    /// How long its payload was, whether copied or not; of several that went through the kernel as one (GSO), each
+    /// one's but the last's, which may be shorter.
     pub whole: u32,
     /// When it passed.
     pub time_ns: u64,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use hashbrown::HashMap;
 use smol_str::{SmolStr, ToSmolStr};
-use weir_abi::{ChunkHead, Conn, DNS_PORT, DatagramHead, Owner, SIDE_CLIENT};
+use weir_abi::{ChunkHead, Conn, DNS_PORT, DatagramHead, Owner, SIDE_CLIENT, UdpKey};
 use weir_dissect::dns::{Exchange, Half, History, Messages, Pairs, message};
 use weir_model::{DnsRow, FlowRow};
 
@@ -60,6 +60,11 @@ impl Dns {
     /// Whether a connection is one of DNS.
     pub(crate) fn is_on(conn: &Conn) -> bool {
         conn.local_port == DNS_PORT || conn.remote_port == DNS_PORT
+    }
+
+    /// Whether a datagram is one of DNS.
+    pub(crate) fn has(key: &UdpKey) -> bool {
+        key.local_port == DNS_PORT || key.remote_port == DNS_PORT
     }
 
     /// Questions that were told before their time for want of room, and holes in streams.

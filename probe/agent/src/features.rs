@@ -69,8 +69,8 @@ pub(crate) static FEATURES: &[Feature] = &[
         fields: &[],
     },
     Feature {
-        name: "TLS handshakes and UDP",
-        without: "no UDP flows, no tls_handshakes, no dns, encryption is unknown",
+        name: "handshakes and UDP",
+        without: "no UDP flows, no tls_handshakes (TLS, QUIC, DTLS), no dns, encryption is unknown",
         needed: false,
         level: Level::Flows,
         programs: &[

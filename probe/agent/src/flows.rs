@@ -237,10 +237,7 @@ fn fill_times(row: &mut FlowRow, record: &ConnRecord) {
 
 fn fill_encryption(row: &mut FlowRow, facts: Option<&Facts>, heads: &Heads) {
     if let Some(facts) = facts {
-        row.encryption = Some(facts.encryption.clone());
-        row.tls_version.clone_from(&facts.version);
-        row.tls_sni.clone_from(&facts.sni);
-        row.server_name.clone_from(&facts.sni);
+        facts.fill(row);
     } else {
         row.encryption = Some(SmolStr::new_static(if is_plaintext(heads) { "plaintext" } else { "unknown" }));
     }

@@ -1,15 +1,19 @@
-//! TLS handshakes: chunks of first bytes → rows, and what a flow's row says about its encryption.
+//! TLS handshakes: chunks of first bytes → rows, and what a flow's row says about its encryption. Those over UDP are in
+//! `handshakes/datagrams.rs`.
+
+mod datagrams;
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use weir_abi::{ChunkHead, Conn, SIDE_CLIENT};
-use weir_dissect::tls::{Conversation, Progress, Side};
-use weir_model::TlsHandshakeRow;
+use weir_dissect::tls::{Conversation, Handshake, Progress, Side};
+use weir_model::{FlowRow, TlsHandshakeRow};
 
 use crate::clock::Clock;
 use crate::ends::{Ends, tcp_id};
 use crate::identity::Identities;
 use crate::reassemble::Stream;
+pub(crate) use datagrams::UdpHandshakes;
 
 /// Most connections whose handshake is remembered; more are counted as given up.
 const MAX_CONNECTIONS: usize = 131_072;
@@ -24,6 +28,16 @@ pub(crate) struct Facts {
     pub(crate) alpn: Option<SmolStr>,
     /// Whether that carries several requests at once; `None` where TLS 1.3 hides which was chosen.
     pub(crate) multiplexed: Option<bool>,
+}
+
+impl Facts {
+    /// Fills in a flow's columns.
+    pub(crate) fn fill(&self, row: &mut FlowRow) {
+        row.encryption = Some(self.encryption.clone());
+        row.tls_version.clone_from(&self.version);
+        row.tls_sni.clone_from(&self.sni);
+        row.server_name.clone_from(&self.sni);
+    }
 }
 
 /// How a connection ended, for a handshake that was not over.
@@ -98,7 +112,7 @@ impl Handshakes {
         });
         match progress {
             Progress::NeedMore => {
-                talk.facts = facts(&live.conversation);
+                talk.facts = live.conversation.handshake().map(facts);
                 None
             }
             Progress::NotTls => {
@@ -152,8 +166,8 @@ impl Handshakes {
 impl Talk {
     fn finish(&mut self, context: &mut Context<'_>) -> Option<TlsHandshakeRow> {
         let live = self.live.take()?;
-        self.facts = facts(&live.conversation);
         let handshake = live.conversation.handshake()?;
+        self.facts = Some(facts(handshake));
         let mut row = TlsHandshakeRow::default();
         handshake.fill(&mut row);
         let conn = &live.conn;
@@ -174,8 +188,7 @@ pub(crate) struct Context<'a> {
     pub(crate) identities: &'a mut Identities,
 }
 
-fn facts(conversation: &Conversation) -> Option<Facts> {
-    let handshake = conversation.handshake()?;
+fn facts(handshake: &Handshake) -> Facts {
     let offered = &handshake.alpn_offered;
     // Of several that were offered none is known to be chosen; where none was, nothing is multiplexed.
     let alpn = handshake.alpn.as_ref().or(if offered.len() == 1 { offered.first() } else { None });
@@ -185,11 +198,11 @@ fn facts(conversation: &Conversation) -> Option<Facts> {
         None if offered.iter().any(is_multiplexed) && handshake.version.as_deref() == Some("1.3") => None,
         None => Some(false),
     };
-    Some(Facts {
+    Facts {
         encryption: handshake.encryption(),
         version: handshake.version.clone(),
         sni: handshake.sni.clone(),
         alpn: alpn.cloned(),
         multiplexed,
-    })
+    }
 }

@@ -8,7 +8,7 @@ use weir_model::time::interval_start;
 use weir_model::{FlowRow, ids};
 
 use crate::ends::{Ends, address};
-use crate::handshakes::Context;
+use crate::handshakes::{Context, Facts};
 use crate::journal::{Entry, UdpState};
 
 /// Ports below this are given to services, the others to whoever asks.
@@ -81,13 +81,14 @@ impl UdpFlows {
         self.reported.len()
     }
 
-    /// A flow's row. `ends`: it was idle and is over.
+    /// A flow's row. `is_over`: it was idle, and has ended by that. `facts`: what a handshake in it said.
     pub(crate) fn row(
         &mut self,
         key: &UdpKey,
         flow: &UdpFlow,
         time_ns: i64,
         is_over: bool,
+        facts: Option<&Facts>,
         context: &mut Context<'_>,
     ) -> FlowRow {
         let before = self.reported.remove(key);
@@ -97,7 +98,10 @@ impl UdpFlows {
             flow: UdpFlow::default(),
             opened_ns: context.clock.utc(flow.first_ns),
             end_ns: 0,
+            facts: None,
         });
+        // An earlier run of the probe may have seen it.
+        let facts = facts.cloned().or(before.facts);
         let end_ns = if is_over { context.clock.utc(flow.last_ns).max(before.end_ns) } else { time_ns };
         let start_ns = if first {
             before.opened_ns
@@ -137,11 +141,14 @@ impl UdpFlows {
             (row.server_bytes, row.server_packets) = sent;
             (row.client_bytes, row.client_packets) = received;
         }
-        row.encryption = Some(SmolStr::new_static("unknown"));
+        match &facts {
+            Some(facts) => facts.fill(&mut row),
+            None => row.encryption = Some(SmolStr::new_static("unknown")),
+        }
         row.direction = Some(SmolStr::new_static("node"));
         row.source = Some(SmolStr::new_static("probe"));
         if !is_over {
-            self.reported.insert(*key, UdpState { flow: *flow, opened_ns: before.opened_ns, end_ns });
+            self.reported.insert(*key, UdpState { flow: *flow, opened_ns: before.opened_ns, end_ns, facts });
         }
         row
     }

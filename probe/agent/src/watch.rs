@@ -22,7 +22,7 @@ use crate::exchanges::Exchanges;
 use crate::features::{self, FeatureStatus};
 use crate::flows::{Flows, close_reason, closed_by_peer};
 use crate::golang::{Change, GoPrograms};
-use crate::handshakes::{Context, Ending, Handshakes};
+use crate::handshakes::{Context, Ending, Handshakes, UdpHandshakes};
 use crate::health::{Health, OwnLosses};
 use crate::identity::Identities;
 use crate::journal::{Entry, Journal, Spool};
@@ -72,6 +72,7 @@ pub(crate) struct Watch {
     flows: Flows,
     udp: UdpFlows,
     handshakes: Handshakes,
+    udp_handshakes: UdpHandshakes,
     dns: Dns,
     /// None where the level or this kernel has none.
     exchanges: Option<Exchanges>,
@@ -133,7 +134,9 @@ impl Watch {
             health = Health::after(restored.told);
         }
         let boot_id = SmolStr::new(&identity.boot_id);
-        let begin = |entry: &mut Entry| write_all(entry, &flows, &udp, &handshakes, &health, &kernel.events);
+        let begin = |entry: &mut Entry| {
+            write_all(entry, &flows, &udp, handshakes.under_way(), &health, &kernel.events);
+        };
         let on_disk = opened.map(|opened| {
             Journal::on_disk(opened, restored.acked, identity.clone(), config.spool_bytes, begin)
         });
@@ -158,6 +161,7 @@ impl Watch {
             flows,
             udp,
             handshakes,
+            udp_handshakes: UdpHandshakes::default(),
             dns: Dns::new(),
             exchanges,
             go,
@@ -313,7 +317,11 @@ impl Watch {
                         opened_ns: head.time_ns,
                         time_ns: self.clock.utc(head.time_ns),
                     });
-                    self.dns.datagram(&head, bytes, context, &mut self.rows.dns);
+                    if Dns::has(&head.key) {
+                        self.dns.datagram(&head, bytes, context, &mut self.rows.dns);
+                    } else {
+                        self.udp_handshakes.datagrams(&head, bytes, context, &mut self.rows.handshakes);
+                    }
                 }
                 None => self.losses.records_unreadable += 1,
             }
@@ -463,7 +471,8 @@ impl Watch {
                 let context =
                     &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
                 self.processes.see(of_udp(&flow, now));
-                let mut row = self.udp.row(&key, &flow, now, false, context);
+                let facts = self.udp_handshakes.facts(&key, flow.first_ns);
+                let mut row = self.udp.row(&key, &flow, now, false, facts, context);
                 self.dns.name(&mut row, flow.netns, flow.owner.pid);
                 self.rows.flows.push(row);
             }
@@ -494,7 +503,7 @@ impl Watch {
             self.losses.exchange_rows_shed = exchanges.shed;
             self.losses.exchanges_given_up = exchanges.given_up;
         }
-        self.losses.handshakes_given_up = self.handshakes.given_up;
+        self.losses.handshakes_given_up = self.handshakes.given_up + self.udp_handshakes.given_up;
         self.losses.dns_unreadable = self.dns.unreadable;
         self.losses.dns_given_up = self.dns.given_up();
         self.losses.processes_gone = self.processes.gone;
@@ -535,9 +544,13 @@ impl Watch {
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             self.processes.see(of_udp(&flow, cut_ns));
-            let mut row = self.udp.row(&key, &flow, cut_ns, is_over, context);
+            let facts = self.udp_handshakes.facts(&key, flow.first_ns);
+            let mut row = self.udp.row(&key, &flow, cut_ns, is_over, facts, context);
             self.dns.name(&mut row, flow.netns, flow.owner.pid);
             self.rows.flows.push(row);
+            if is_over {
+                self.rows.handshakes.extend(self.udp_handshakes.ended(&key, flow.first_ns, context));
+            }
         }
         Ok(())
     }
@@ -553,10 +566,11 @@ impl Watch {
         self.flows.write_changes(&mut entry);
         self.udp.write_changes(&mut entry);
         entry.position(self.kernel.events.position());
-        entry.under_way(self.handshakes.under_way());
+        let under_way = self.handshakes.under_way() + self.udp_handshakes.under_way();
+        entry.under_way(under_way);
         entry.lost(self.health.told());
-        let Watch { flows, udp, handshakes, health, kernel, .. } = self;
-        let whole = |entry: &mut Entry| write_all(entry, flows, udp, handshakes, health, &kernel.events);
+        let Watch { flows, udp, health, kernel, .. } = self;
+        let whole = |entry: &mut Entry| write_all(entry, flows, udp, under_way, health, &kernel.events);
         let written = self.journal.append(entry, whole);
         if let Some(error) = encoded.err().map(anyhow::Error::from).or(written.err().map(Into::into)) {
             warn!(
@@ -575,14 +589,14 @@ fn write_all(
     entry: &mut Entry,
     flows: &Flows,
     udp: &UdpFlows,
-    handshakes: &Handshakes,
+    handshakes_under_way: u64,
     health: &Health,
     events: &Ring,
 ) {
     flows.write_all(entry);
     udp.write_all(entry);
     entry.position(events.position());
-    entry.under_way(handshakes.under_way());
+    entry.under_way(handshakes_under_way);
     entry.lost(health.told());
 }
 

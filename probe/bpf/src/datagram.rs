@@ -12,27 +12,55 @@ use weir_abi::{
 use crate::kernel;
 use crate::maps::EVENTS;
 
-/// Copies a datagram, whose payload lies `at` bytes into the packet.
+/// How much of what a packet carries is copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// One datagram: of several on their way as one (GSO), the first.
+    First,
+    /// All of them, as far as there is room: user space tells them apart.
+    All,
+    /// The beginning: that it came is what counts.
+    Head,
+}
+
+/// Copies what a packet carries `at` bytes into it.
 #[inline(always)]
-pub fn copy(skb: *mut __sk_buff, key: &UdpKey, flow: *const UdpFlow, sent: bool, at: u32) -> Result<(), Lost> {
+pub fn copy(
+    skb: *mut __sk_buff,
+    key: &UdpKey,
+    flow: *const UdpFlow,
+    sent: bool,
+    at: u32,
+    part: Part,
+) -> Result<(), Lost> {
     let total = unsafe { (*skb).len };
     if total <= at {
         return Ok(());
     }
-    // Several datagrams on their way as one: the first.
     let segment = unsafe { (*skb).gso_size };
     let whole = if segment > 0 && segment < total - at { segment } else { total - at };
-    let found = Found { skb, key, flow, sent, at, whole };
-    if whole <= DATAGRAM_SMALL as u32 {
-        send::<DATAGRAM_SMALL>(&found, whole)
-    } else if whole <= DATAGRAM_LARGE as u32 {
-        send::<DATAGRAM_LARGE>(&found, whole)
-    } else if whole <= DATAGRAM_HUGE as u32 {
-        send::<DATAGRAM_HUGE>(&found, whole)
+    let len = match part {
+        Part::First => whole,
+        Part::All => least(total - at, DATAGRAM_HUGE as u32),
+        Part::Head => least(whole, DATAGRAM_SMALL as u32),
+    };
+    let full = if part == Part::First { Lost::RingFullDatagram } else { Lost::RingFullChunk };
+    let found = Found { skb, key, flow, sent, at, whole, full };
+    if len <= DATAGRAM_SMALL as u32 {
+        send::<DATAGRAM_SMALL>(&found, len)
+    } else if len <= DATAGRAM_LARGE as u32 {
+        send::<DATAGRAM_LARGE>(&found, len)
+    } else if len <= DATAGRAM_HUGE as u32 {
+        send::<DATAGRAM_HUGE>(&found, len)
     } else {
         send::<DATAGRAM_HUGE>(&found, DATAGRAM_HUGE as u32)?;
         Err(Lost::DatagramTooLong)
     }
+}
+
+#[inline(always)]
+fn least(one: u32, other: u32) -> u32 {
+    if one < other { one } else { other }
 }
 
 struct Found<'a> {
@@ -42,6 +70,8 @@ struct Found<'a> {
     sent: bool,
     at: u32,
     whole: u32,
+    /// What is counted where the ring has no room.
+    full: Lost,
 }
 
 #[inline(always)]
@@ -52,7 +82,7 @@ fn send<const N: usize>(found: &Found<'_>, len: u32) -> Result<(), Lost> {
         return Ok(());
     }
     let Some(mut entry) = EVENTS.reserve_untyped::<Datagram<N>>(0) else {
-        return Err(Lost::RingFullDatagram);
+        return Err(found.full);
     };
     let datagram = entry.as_mut_ptr();
     // Field by field: all of it would not fit on the stack beside the key.

@@ -9,6 +9,7 @@
 //! | `exchange.rs`  | request/response turns, at the send and receive calls                   |
 //! | `cause.rs`     | which inbound exchange an outbound one is for                           |
 //! | `udp.rs`       | UDP flows, counted where packets meet their socket                      |
+//! | `handshake.rs` | which of their datagrams are of a QUIC or DTLS handshake                |
 //! | `datagram.rs`  | whole datagrams, for protocols that want them                           |
 //! | `kernel.rs`    | reading the kernel's structs at offsets that user space resolved        |
 //! | `maps.rs`      | all maps, with bound and what happens when full                         |
@@ -17,7 +18,8 @@
 //! Invariants: a packet always goes on; nothing wakes user space (it polls); payload is copied only by
 //! `hello.rs`, only of what begins as TLS (or turns to it: `starttls.rs`), and only up to the first encrypted record
 //! (where segments overtook each other neither can be known: those are copied up to `HELLO_LIMIT`, and the agent drops
-//! what is no handshake), and of DNS, by port, there and by `datagram.rs`.
+//! what is no handshake), of DNS, by port, there and by `datagram.rs`, and there of what `handshake.rs` takes for QUIC
+//! or DTLS, until the first data.
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
@@ -26,6 +28,7 @@
 mod cause;
 mod datagram;
 mod exchange;
+mod handshake;
 mod hello;
 mod kernel;
 mod lifecycle;

@@ -1,5 +1,5 @@
-//! UDP flows: one entry for each socket and other end, counted where packets meet their socket. DNS's datagrams are
-//! handed on to `datagram.rs`.
+//! UDP flows: one entry for each socket and other end, counted where packets meet their socket. DNS's datagrams, and those
+//! that `handshake.rs` wants, are handed on to `datagram.rs`.
 
 use core::ffi::c_void;
 
@@ -9,7 +9,8 @@ use aya_ebpf::helpers::{
 };
 use weir_abi::{DNS_PORT, Field, KIND_UDP, Lost, Owner, UdpFlow, UdpKey, UdpRecord};
 
-use crate::datagram;
+use crate::datagram::{self, Part};
+use crate::handshake::{self, PEEK};
 use crate::hello::load;
 use crate::kernel;
 use crate::lost::add;
@@ -17,6 +18,7 @@ use crate::maps::{EVENTS, UDP};
 
 const IPPROTO_UDP: u8 = 17;
 const UDP_HEADER: u32 = 8;
+const PEEK_END: usize = UDP_HEADER as usize + PEEK;
 
 /// Counts a packet if it is UDP.
 #[inline(always)]
@@ -38,16 +40,23 @@ pub fn packet(skb: *mut __sk_buff, sent: bool) -> Result<(), Lost> {
         }
         (load::<[u8; 16]>(skb, 8)?, load::<[u8; 16]>(skb, 24)?, 40)
     };
-    let ports = load::<[u8; 4]>(skb, ip_len)?;
-    let from_port = u16::from_be_bytes([ports[0], ports[1]]);
-    let to_port = u16::from_be_bytes([ports[2], ports[3]]);
+    let total = unsafe { (*skb).len };
+    // One read for the ports and for what the payload begins with: a second one would cost each packet as much.
+    let can_be_handshake = total >= ip_len + PEEK_END as u32;
+    let mut header = [0_u8; PEEK_END];
+    if can_be_handshake {
+        header = load::<[u8; PEEK_END]>(skb, ip_len)?;
+    } else {
+        header[..4].copy_from_slice(&load::<[u8; 4]>(skb, ip_len)?);
+    }
+    let from_port = u16::from_be_bytes([header[0], header[1]]);
+    let to_port = u16::from_be_bytes([header[2], header[3]]);
     if sent {
         (key.local_ip, key.local_port, key.remote_ip, key.remote_port) = (from, from_port, to, to_port);
     } else {
         (key.local_ip, key.local_port, key.remote_ip, key.remote_port) = (to, to_port, from, from_port);
     }
     key.cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let total = unsafe { (*skb).len };
     let headers = ip_len + UDP_HEADER;
     let payload = if total > headers { total - headers } else { 0 };
     let segments = unsafe { (*skb).gso_segs };
@@ -59,10 +68,21 @@ pub fn packet(skb: *mut __sk_buff, sent: bool) -> Result<(), Lost> {
     if sent && unsafe { (*flow).owner.pid } == 0 {
         unsafe { (*flow).owner = sender(skb) };
     }
-    if key.local_port == DNS_PORT || key.remote_port == DNS_PORT {
-        return datagram::copy(skb, &key, flow, sent, headers);
-    }
-    Ok(())
+    let part = if key.local_port == DNS_PORT || key.remote_port == DNS_PORT {
+        Part::First
+    } else if can_be_handshake && handshake::may_be(header[UDP_HEADER as usize], unsafe { &*flow }) {
+        let mut bytes = [0_u8; PEEK];
+        bytes.copy_from_slice(&header[UDP_HEADER as usize..]);
+        let segment = unsafe { (*skb).gso_size };
+        let len = if segment > 0 && segment < payload { segment } else { payload };
+        match handshake::wanted(unsafe { &mut *flow }, &bytes, len, sent)? {
+            Some(part) => part,
+            None => return Ok(()),
+        }
+    } else {
+        return Ok(());
+    };
+    datagram::copy(skb, &key, flow, sent, headers, part)
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use crate::handshakes::Facts;
 use crate::health::KernelLosses;
 use crate::sys;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const START: u8 = 1;
 const POSITION: u8 = 2;
@@ -130,7 +130,11 @@ impl Entry {
         self.bytes.extend(state.remote_isn.to_le_bytes());
         self.bytes.extend([state.role, state.flags]);
         self.bytes.extend_from_slice(sys::bytes_of(&state.totals));
-        match &state.facts {
+        self.facts(state.facts.as_ref());
+    }
+
+    fn facts(&mut self, facts: Option<&Facts>) {
+        match facts {
             None => self.bytes.push(0),
             // What ALPN said is told no more after a restart: nothing must be made up.
             Some(Facts { encryption, version, sni, .. }) => {
@@ -150,6 +154,7 @@ impl Entry {
             self.number(state.opened_ns as u64);
             self.number(state.end_ns as u64);
             self.bytes.extend_from_slice(sys::bytes_of(&state.flow));
+            self.facts(state.facts.as_ref());
         }
     }
 
@@ -258,6 +263,7 @@ impl Reader {
             opened_ns: self.number()? as i64,
             end_ns: self.number()? as i64,
             flow: self.plain()?,
+            facts: if self.byte()? == 0 { None } else { Some(self.facts()?) },
         })
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct UdpState {
     pub(crate) opened_ns: i64,
     /// End of its last row, UTC.
     pub(crate) end_ns: i64,
+    /// What a handshake in it said.
+    pub(crate) facts: Option<Facts>,
 }
 
 /// Up to where a run's batches of a table are settled.

@@ -17,6 +17,7 @@ mod losses;
 mod older;
 mod peers;
 mod processes;
+mod quic;
 mod restart;
 mod starttls;
 mod tcp;
