@@ -5,14 +5,16 @@
 //! | `connection.rs` | one connection: who is the client, its life, its clock                        |
 //! | `half.rs`       | one direction of TCP: which bytes are new, sent again, out of order; RTT        |
 //! | `handshake.rs`  | its TLS handshake: segments put in order, within bounds; UDP's is in `datagrams.rs` |
+//! | `adat.rs`       | TLS that FTP carries in its own lines (`GridFTP`)                           |
 //! | `questions.rs`  | DNS: questions with their answers, names for the flows                         |
 //! | `rows.rs`       | a connection → rows                                                       |
 //!
 //! One row per connection and interval in which it moved; the sum over a connection's rows is exact. A UDP flow's
 //! last row waits for its idle timeout, a TCP connection's last row for stragglers ([`LINGER_NS`]), so that each
 //! says how it ended. **Invariant**: memory is bounded by [`Options::max_connections`] and the bounds in
-//! `handshake.rs`, `questions.rs` and `dns/stream.rs`.
+//! `handshake.rs`, `adat.rs`, `questions.rs` and `dns/stream.rs`.
 
+mod adat;
 mod connection;
 mod half;
 mod handshake;

@@ -3,6 +3,7 @@
 //! At most [`MAX_WAITING`] bytes per direction wait for a segment that is late; a connection that shows no hello
 //! within [`MAX_LOOK`] bytes is not looked at any longer.
 
+use super::adat::Adat;
 use super::half::distance;
 use crate::tls::{Conversation, Handshake, Progress, Side};
 
@@ -16,6 +17,8 @@ pub(super) struct Watch {
     conversation: Conversation,
     streams: [InOrder; 2],
     looked: usize,
+    /// Where TLS is carried in FTP's lines.
+    adat: Option<Box<Adat>>,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ struct InOrder {
 
 impl Watch {
     pub(super) fn new() -> Watch {
-        Watch { conversation: Conversation::new(), streams: Default::default(), looked: 0 }
+        Watch { conversation: Conversation::new(), streams: Default::default(), looked: 0, adat: None }
     }
 
     /// The connection's SYN told where the direction's bytes begin.
@@ -46,7 +49,7 @@ impl Watch {
         payload: &[u8],
         length: usize,
     ) -> Progress {
-        let Watch { conversation, streams, looked } = self;
+        let Watch { conversation, streams, looked, adat } = self;
         let stream = &mut streams[side.index()];
         if stream.lost {
             // What isn't seen proves nothing: neither TLS nor that there is none.
@@ -62,14 +65,14 @@ impl Watch {
             if !fresh.is_empty() {
                 *looked += fresh.len();
                 stream.next = Some(next.wrapping_add(fresh.len() as u32));
-                progress = conversation.push(side, time_ns, fresh);
+                progress = read(conversation, adat, side, time_ns, fresh);
             }
             // The capture kept only the beginning of the packet: the rest is a hole that nothing will fill, unless
             // all of it was seen before.
             stream.lost |= payload.len() < length && (behind as usize) < length;
             while let Some(bytes) = stream.release() {
                 *looked += bytes.len();
-                progress = conversation.push(side, time_ns, &bytes);
+                progress = read(conversation, adat, side, time_ns, &bytes);
             }
             progress
         };
@@ -88,6 +91,26 @@ impl Watch {
     pub(super) fn handshake(&self) -> Option<&Handshake> {
         self.conversation.handshake()
     }
+}
+
+/// Hands on the next bytes in order, unwrapped where that is needed.
+fn read(
+    conversation: &mut Conversation,
+    adat: &mut Option<Box<Adat>>,
+    side: Side,
+    time_ns: i64,
+    bytes: &[u8],
+) -> Progress {
+    if let Some(adat) = adat {
+        let is_tls = conversation.handshake().is_some();
+        let mut progress = if is_tls { Progress::NeedMore } else { Progress::NotTls };
+        adat.read(side, bytes, |token| progress = conversation.push(side, time_ns, token));
+        return progress;
+    }
+    if Adat::begins(side, bytes) {
+        *adat = Some(Box::default());
+    }
+    conversation.push(side, time_ns, bytes)
 }
 
 impl InOrder {

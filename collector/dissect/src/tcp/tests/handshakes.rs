@@ -98,6 +98,28 @@ fn text_is_plaintext_and_starttls_is_not() {
     assert_eq!(rows.flows[0].encryption.as_deref(), Some("tls"));
 }
 
+/// `GridFTP`: TLS in lines of FTP, base64.
+#[test]
+fn tls_in_ftp_s_own_lines_is_seen() {
+    use base64::Engine as _;
+    let line = |before: &str, bytes: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+        format!("{before}{text}\r\n").into_bytes()
+    };
+    let mut talk = Talk::new();
+    talk.open().say(Server, ACK, b"220 ready\r\n").say(Client, ACK, b"AUTH GSSAPI\r\n");
+    talk.say(Server, ACK, b"334 ADAT must follow\r\n").say(Client, ACK, &line("ADAT ", &hello()));
+    let answer = line("335 ADAT=", &answer());
+    let (first, second) = answer.split_at(700);
+    talk.say(Server, ACK, first).say(Server, ACK, second);
+    talk.say(Client, ACK, &line("ADAT ", &finished())).close();
+    let rows = talk.rows();
+    let row = one_handshake(&rows);
+    assert_eq!(row.tls_sni.as_deref(), Some("shop.example.org"));
+    assert_eq!((row.tls_version.as_deref(), row.tls_established), (Some("1.3"), Some(true)));
+    assert_eq!(rows.flows[0].encryption.as_deref(), Some("tls"));
+}
+
 /// "No handshake seen" is proof of plaintext only where everything was seen.
 #[test]
 fn what_the_capture_cut_off_is_never_called_plaintext() {
