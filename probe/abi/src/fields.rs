@@ -39,6 +39,8 @@ fields! {
     Net = "sock.__sk_common.skc_net.net";
     /// `u32`: the network namespace's inode.
     NetInode = "net.ns.inum";
+    /// `u64`: unique on this node until reboot; 0 until somebody asks.
+    Cookie = "sock.__sk_common.skc_cookie";
     /// `unsigned long`; bit 1 is `SOCK_DONE`: the peer's FIN was received.
     SockFlags = "sock.__sk_common.skc_flags";
     /// `int`: errno that ended the socket.

@@ -35,7 +35,7 @@ pub mod names {
     /// Ring buffer: [`crate::ConnRecord`], [`crate::ChunkHead`] with bytes, [`crate::UdpRecord`],
     /// [`crate::DatagramHead`] with bytes.
     pub const EVENTS: &str = "WEIR_EVENTS";
-    /// Socket storage: what is known of each TCP socket.
+    /// Hash: address of a socket → what is known of its connection.
     pub const CONNS: &str = "WEIR_CONNS";
     /// Hash: [`crate::UdpKey`] → [`crate::UdpFlow`].
     pub const UDP: &str = "WEIR_UDP";
@@ -45,7 +45,7 @@ pub mod names {
     pub const SWEEP: &str = "WEIR_SWEEP";
     /// Per-CPU array of one `u64`: connections opened since load. Unchanged means no new ones to report early.
     pub const OPENED: &str = "WEIR_OPENED";
-    /// Socket storage: the turn that is under way on each TCP socket.
+    /// Hash: address of a socket → the turn that is under way on it.
     pub const TURNS: &str = "WEIR_TURNS";
     /// Per-CPU array of one `u64`: exchanges begun since load. Unchanged means that none can have fallen silent.
     pub const BEGUN: &str = "WEIR_BEGUN";

@@ -10,7 +10,7 @@ pub enum Lost {
     RingFullChunk = 1,
     /// The ring had no room for news of a UDP flow: its first row comes late, at the interval's end.
     RingFullUdp = 2,
-    /// No memory for a socket's storage: the connection is missing.
+    /// No room for a connection's state: it is missing.
     StorageFull = 3,
     /// `WEIR_UDP` is full: packets of new UDP flows were not counted.
     UdpMapFull = 4,
@@ -40,11 +40,13 @@ pub enum Lost {
     HelloOvertaken = 16,
     /// A UDP flow had more datagrams of QUIC or DTLS handshakes than we copy.
     HandshakeDatagrams = 17,
+    /// A connection's end was passed over by the kernel: its last flow row is missing.
+    CloseUnseen = 18,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 18;
+    pub const COUNT: usize = 19;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -66,7 +68,7 @@ impl Lost {
         (
             Lost::StorageFull,
             "storage_full",
-            "connections missing: no memory for socket storage, raise net.core.optmem_max",
+            "connections missing: more at once than there is room for, raise connections",
         ),
         (
             Lost::UdpMapFull,
@@ -117,7 +119,7 @@ impl Lost {
         (
             Lost::TurnStorageFull,
             "exchange_storage_full",
-            "exchanges missing: no memory for socket storage, raise net.core.optmem_max",
+            "exchanges missing: more connections at once than there is room for, raise connections",
         ),
         (
             Lost::AnswerAfterSilence,
@@ -133,6 +135,11 @@ impl Lost {
             Lost::HandshakeDatagrams,
             "handshake_datagrams",
             "QUIC or DTLS handshakes cut: more datagrams than the probe copies of one flow",
+        ),
+        (
+            Lost::CloseUnseen,
+            "close_unseen",
+            "last rows of connections missing: the kernel called no program when they closed",
         ),
     ];
 

@@ -69,6 +69,11 @@ pub struct Owner {
     pub comm: [u8; 16],
 }
 
+impl Owner {
+    /// Not known.
+    pub const NOBODY: Owner = Owner { cgroup_id: 0, pid: 0, _pad: 0, comm: [0; 16] };
+}
+
 /// What a connection is, the same in all its records.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -300,7 +305,7 @@ pub const SWEEP_MOVED: u32 = 1;
 /// [`Sweep::mode`]: all.
 pub const SWEEP_ALL: u32 = 2;
 
-/// Which connections an iteration over the socket storage reports.
+/// Which connections an iteration over all of them reports.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {

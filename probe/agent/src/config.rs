@@ -40,6 +40,10 @@ pub struct Config {
     /// Exchanges a second that get a row of their own; of more, every second one, fourth one… does. Flows count them all.
     #[arg(long, env = "WEIR_PROBE_EXCHANGE_ROWS", default_value_t = 2_000)]
     pub exchange_rows: u32,
+    /// TCP connections that the kernel keeps the state of at once: 16 bytes each, and 256 more (exchanges: 470) while it is
+    /// open. Those beyond are missing, and counted.
+    #[arg(long, env = "WEIR_PROBE_CONNECTIONS", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
     /// Seconds without a packet after which a UDP flow is over.
     #[arg(long, env = "WEIR_PROBE_UDP_IDLE", default_value = "30", value_parser = seconds)]
     pub udp_idle: Duration,
@@ -82,6 +86,7 @@ impl Default for Config {
             interval: Duration::from_secs(10),
             ring_bytes: 4 << 20,
             exchange_rows: 2_000,
+            connections: 262_144,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             queue_bytes: 8 << 20,

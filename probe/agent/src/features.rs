@@ -64,13 +64,13 @@ pub(crate) static FEATURES: &[Feature] = &[
         level: Level::Flows,
         programs: &[
             ("weir_tcp_state", Hook::Tracepoint("inet_sock_set_state")),
-            (SWEEP, Hook::Iterator { target: "bpf_sk_storage_map", over: Some(names::CONNS) }),
+            (SWEEP, Hook::Iterator { target: "bpf_map_elem", over: Some(names::CONNS) }),
         ],
         fields: &[],
     },
     Feature {
         name: "handshakes and UDP",
-        without: "no UDP flows, no tls_handshakes (TLS, QUIC, DTLS), no dns, encryption is unknown",
+        without: "no UDP flows, no tls_handshakes (TLS, QUIC, DTLS), no dns, encryption is unknown, who accepts is known late",
         needed: false,
         level: Level::Flows,
         programs: &[
@@ -95,7 +95,7 @@ pub(crate) static FEATURES: &[Feature] = &[
         programs: &[
             ("weir_sent", Hook::Tracepoint("sock_send_length")),
             ("weir_received", Hook::Tracepoint("sock_recv_length")),
-            (SILENT, Hook::Iterator { target: "bpf_sk_storage_map", over: Some(names::TURNS) }),
+            (SILENT, Hook::Iterator { target: "bpf_map_elem", over: Some(names::TURNS) }),
         ],
         fields: &[Field::Protocol, Field::CopiedSeq, Field::ThreadId],
     },

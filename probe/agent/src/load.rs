@@ -97,6 +97,8 @@ pub(crate) struct Wanted {
     pub(crate) ring_bytes: u32,
     /// UDP flows at once.
     pub(crate) udp_flows: u32,
+    /// TCP connections at once.
+    pub(crate) connections: u32,
     /// Which features.
     pub(crate) level: Level,
     /// Programs to load instead of the built-in ones.
@@ -111,6 +113,7 @@ impl Wanted {
         Wanted {
             ring_bytes: config.ring_bytes,
             udp_flows: config.udp_flows,
+            connections: config.connections,
             level: config.level,
             object: config.object.clone(),
             kernel_types: config.kernel_types.clone(),
@@ -327,7 +330,9 @@ fn load_object(wanted: &Wanted, offsets: &Offsets, pins: Option<&Pins>) -> Resul
         .override_global(names::ABI, &ABI_VERSION, true)
         .override_global(names::EXCHANGES, &exchanges, true)
         .map_max_entries(names::EVENTS, wanted.ring_bytes)
-        .map_max_entries(names::UDP, wanted.udp_flows);
+        .map_max_entries(names::UDP, wanted.udp_flows)
+        .map_max_entries(names::CONNS, wanted.connections)
+        .map_max_entries(names::TURNS, if exchanges == 0 { 1 } else { wanted.connections });
     let maps = match pins {
         Some(_) => map_names(&object)?,
         None => Vec::new(),

@@ -149,7 +149,7 @@ impl Watch {
             }
         };
         Ok(Watch {
-            lost_records: health.told()[Lost::RingFullConn as usize],
+            lost_records: lost_ends(health.told()),
             kernel,
             node: SmolStr::new(&config.node),
             boot_id,
@@ -484,7 +484,7 @@ impl Watch {
         let late = Duration::from_nanos((self.now() - cut_ns).max(0) as u64);
         let kernel_lost = self.kernel.lost()?;
         // A lost record may have been a connection's last: look at all that live, and forget the others.
-        let lost_records = kernel_lost[Lost::RingFullConn as usize];
+        let lost_records = lost_ends(&kernel_lost);
         let is_sure = std::mem::replace(&mut self.lost_records, lost_records) == lost_records;
         if is_sure {
             self.sweep(SWEEP_MOVED, Some(cut_ns), late, None)?;
@@ -582,6 +582,11 @@ impl Watch {
         }
         self.kernel.events.release();
     }
+}
+
+/// How many connections may have ended without saying so.
+fn lost_ends(lost: &[u64; Lost::COUNT]) -> u64 {
+    lost[Lost::RingFullConn as usize] + lost[Lost::CloseUnseen as usize]
 }
 
 /// The whole state, for the next run.

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+    BPF_F_NO_PREALLOC, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
     BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
 };
 use aya_ebpf::btf_maps::HashMap;
@@ -57,6 +57,10 @@ pub static BORN: SkStorage<Born> = SkStorage::new();
 #[btf_map(name = "BORN_BESIDE")]
 static BORN_BESIDE: HashMap<u64, Born, 131_072> = HashMap::new();
 
+/// The same, allocated as connections come, from the kernel's own pools for programs.
+#[btf_map(name = "BORN_GROWING")]
+pub static BORN_GROWING: HashMap<u64, Born, 131_072, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
 #[inline(always)]
 fn begin(born: &mut Born) {
     born.syn_ns = kernel::now();
@@ -90,30 +94,37 @@ impl Keep for InSocket {
 }
 
 /// In a hash by the socket's address.
-struct Beside;
+macro_rules! beside {
+    ($name:ident, $map:ident) => {
+        struct $name;
 
-impl Keep for Beside {
-    #[inline(always)]
-    fn get(sk: *mut c_void) -> *mut Born {
-        BORN_BESIDE.get_ptr_mut(sk as u64).unwrap_or(core::ptr::null_mut())
-    }
+        impl Keep for $name {
+            #[inline(always)]
+            fn get(sk: *mut c_void) -> *mut Born {
+                $map.get_ptr_mut(sk as u64).unwrap_or(core::ptr::null_mut())
+            }
 
-    #[inline(always)]
-    fn get_or_create(sk: *mut c_void) -> *mut Born {
-        let found = Beside::get(sk);
-        if !found.is_null() {
-            return found;
+            #[inline(always)]
+            fn get_or_create(sk: *mut c_void) -> *mut Born {
+                let found = $name::get(sk);
+                if !found.is_null() {
+                    return found;
+                }
+                let new: Born = unsafe { core::mem::zeroed() };
+                let _ = $map.insert(sk as u64, &new, 0);
+                $name::get(sk)
+            }
+
+            #[inline(always)]
+            fn forget(sk: *mut c_void) {
+                let _ = $map.remove(sk as u64);
+            }
         }
-        let new: Born = unsafe { core::mem::zeroed() };
-        let _ = BORN_BESIDE.insert(sk as u64, &new, 0);
-        Beside::get(sk)
-    }
-
-    #[inline(always)]
-    fn forget(sk: *mut c_void) {
-        let _ = BORN_BESIDE.remove(sk as u64);
-    }
+    };
 }
+
+beside!(Beside, BORN_BESIDE);
+beside!(Growing, BORN_GROWING);
 
 #[inline(always)]
 fn changed<K: Keep>(ctx: &BtfTracePointContext, wake: u64) {
@@ -181,6 +192,12 @@ fn life_tp_wake(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn life_tp_hash(ctx: BtfTracePointContext) -> i32 {
     changed::<Beside>(&ctx, QUIET);
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn life_tp_growing(ctx: BtfTracePointContext) -> i32 {
+    changed::<Growing>(&ctx, QUIET);
     0
 }
 

@@ -8,6 +8,8 @@ use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_skb_load_bytes};
 use aya_ebpf::macros::btf_map;
 
 use crate::kernel::{SkStorage, add, now};
+use crate::life::BORN_GROWING;
+use crate::tc::at;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -90,6 +92,30 @@ fn first_bytes(skb: *mut __sk_buff, direction: usize) -> Option<()> {
     }
     gate.first[direction] = u64::from(load::<u8>(skb, payload)?);
     gate.done[direction] = 1;
+    None
+}
+
+/// Packets without payload are left by their headers; for the others the socket's entry says what is still wanted.
+#[inline(always)]
+fn payload_first(skb: *mut __sk_buff, direction: usize) -> Option<()> {
+    let header: [u8; 36] = at(skb, 0)?;
+    let (protocol, layer4, length) = if header[0] >> 4 == 4 {
+        (header[9], 20, header[32])
+    } else {
+        (header[6], 40, at::<[u8; 56]>(skb, 0)?[52])
+    };
+    if protocol != TCP {
+        return None;
+    }
+    let payload = layer4 + (length as usize >> 4) * 4;
+    if unsafe { (*skb).len } as usize <= payload {
+        return None;
+    }
+    let born = BORN_GROWING.get_ptr_mut(socket(skb) as u64)?;
+    let first = unsafe { &mut (*born).counted[direction] };
+    if *first == 0 {
+        *first = 1 + u64::from(load::<u8>(skb, payload as u32)?);
+    }
     None
 }
 
@@ -187,6 +213,7 @@ macro_rules! both_ways {
 
 both_ways! {
     first_bytes: tls_skb_in, tls_skb_out;
+    payload_first: tls_hash_in, tls_hash_out;
     by_hash: udp_hash_in, udp_hash_out;
     by_storage: udp_sto_in, udp_sto_out;
 }

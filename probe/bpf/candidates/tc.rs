@@ -59,7 +59,7 @@ struct Packet {
 
 /// What begins at `at`, if the packet has it in its linear part.
 #[inline(always)]
-fn at<T: Copy>(skb: *mut __sk_buff, at: usize) -> Option<T> {
+pub fn at<T: Copy>(skb: *mut __sk_buff, at: usize) -> Option<T> {
     unsafe {
         let (start, end) = ((*skb).data as usize, (*skb).data_end as usize);
         if start + at + size_of::<T>() > end {

@@ -7,7 +7,7 @@
 //! position of its first byte in the client's stream.
 //!
 //! The cost is on every send and receive of every program, so: other sockets are left after one field, the connection's
-//! state is one lookup in the socket's own storage, and a record is written only when a turn is over. A turn whose
+//! turn is one lookup by the socket's address, and a record is written only when a turn is over. A turn whose
 //! answer falls silent is told by `silent`, an iterator that user space runs.
 //!
 //! Never here: payload. Whether a turn is one request (and not several at once, as in HTTP/2) is user space's to say.
@@ -15,7 +15,7 @@
 use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg};
 
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE};
+use aya_ebpf::bindings::{BPF_ANY, BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE};
 use aya_ebpf::helpers::bpf_skc_to_tcp_sock;
 use aya_ebpf::helpers::generated::{bpf_ringbuf_query, bpf_seq_write};
 use weir_abi::{
@@ -29,8 +29,8 @@ use crate::cause;
 use crate::kernel::{self, Sock, Task, read, tcp};
 use crate::lost;
 use crate::maps::{
-    BEGUN, CONNS, ConnState, EVENTS, Inbound, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE, PHASE_OVER,
-    MAY_TURN, PHASE_TOLD, SETTLED, STREAM_DONE, STREAM_WATCHED, TURNS, Turn, UNSETTLED,
+    BEGUN, BLANK, CONNS, ConnState, EVENTS, Inbound, MAY_TURN, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE,
+    PHASE_OVER, PHASE_TOLD, SETTLED, STREAM_DONE, STREAM_WATCHED, TURNS, Table, Turn, UNSETTLED,
 };
 
 /// Set by user space before load: whether the level has exchanges.
@@ -53,16 +53,16 @@ pub fn moved(sk: *mut c_void, result: i32, sent: bool) -> Result<(), Lost> {
     if result <= 0 || !Sock(sk).is_tcp() {
         return Ok(());
     }
-    let mut state = TURNS.get(sk);
+    let mut state = TURNS.of(sk);
     if state.is_null() {
-        // Connections that nobody saw opening, and listeners, have no turns.
-        let conn = CONNS.get(sk);
+        // Connections that nobody saw opening have no turns.
+        let conn = CONNS.of(sk);
         if conn.is_null() || unsafe { (*conn).conn.opened_ns } == 0 {
             return Ok(());
         }
-        state = TURNS.get_or_create(sk);
+        state = fresh(sk)?;
         if state.is_null() {
-            return Err(Lost::TurnStorageFull);
+            return Ok(());
         }
     }
     let state = unsafe { &mut *state };
@@ -73,6 +73,21 @@ pub fn moved(sk: *mut c_void, result: i32, sent: bool) -> Result<(), Lost> {
     let result = advance(sk, state, result as u32, sent);
     leave(state);
     result
+}
+
+/// A new turn for the socket, instead of what there may be; null where it is gone again.
+#[inline(always)]
+fn fresh(sk: *mut c_void) -> Result<*mut Turn, Lost> {
+    let Some(blank) = BLANK.get_ptr(0) else { return Ok(core::ptr::null_mut()) };
+    let blank: &Turn = unsafe { &*blank };
+    TURNS.insert(sk as u64, blank, u64::from(BPF_ANY)).map_err(|_| Lost::TurnStorageFull)?;
+    Ok(TURNS.of(sk))
+}
+
+/// The socket closed.
+#[inline(always)]
+pub fn forget(sk: *mut c_void) {
+    TURNS.forget(sk);
 }
 
 #[inline(always)]
@@ -116,7 +131,7 @@ fn advance(sk: *mut c_void, state: &mut Turn, len: u32, sent: bool) -> Result<()
 /// The first call on a connection: who is who, and where both streams begin. `false`: not a connection of ours.
 #[inline(always)]
 fn prepare(sk: *mut c_void, tp: *mut c_void, state: &mut Turn, len: u32, sent: bool) -> bool {
-    let conn = CONNS.get(sk);
+    let conn = CONNS.of(sk);
     if conn.is_null() {
         return false;
     }
@@ -157,7 +172,7 @@ fn positions(sk: *mut c_void, tp: *mut c_void, state: &Turn) -> (u32, u32) {
 #[inline(always)]
 fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32) -> bool {
     const CLIENT: usize = SIDE_CLIENT as usize;
-    let conn = CONNS.get(sk);
+    let conn = CONNS.of(sk);
     if conn.is_null() {
         return false;
     }
@@ -185,7 +200,7 @@ fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32) -> bool 
 /// Whether a connection in clear has turned to TLS (STARTTLS); then both positions end where it did.
 #[inline(always)]
 fn turns(sk: *mut c_void, state: &mut Turn, asked: &mut u32, answered: &mut u32) -> bool {
-    let conn = CONNS.get(sk);
+    let conn = CONNS.of(sk);
     if conn.is_null() {
         return false;
     }
@@ -330,7 +345,7 @@ fn answer(sk: *mut c_void, tp: *mut c_void, state: &mut Turn, answered: u32) {
 /// Whether the first answer says `HTTP/1.1 101`: what follows has no turns that we could tell (WebSocket).
 #[inline(always)]
 fn is_upgrade(sk: *mut c_void) -> bool {
-    let conn = CONNS.get(sk);
+    let conn = CONNS.of(sk);
     if conn.is_null() {
         return false;
     }
@@ -374,21 +389,20 @@ fn unread(sk: *mut c_void, tp: *mut c_void) -> u32 {
 /// `connect()`: what its thread is at is what the connection's first exchange is for.
 #[inline(always)]
 pub fn connecting(sk: *mut c_void) -> Result<(), Lost> {
-    let state = TURNS.get_or_create(sk);
-    if state.is_null() {
-        return Err(Lost::TurnStorageFull);
+    let cause = cause::of_connect(Task::current());
+    if cause.method == CAUSE_NONE {
+        return Ok(());
     }
-    let state = unsafe { &mut *state };
-    // A socket may be connected a second time.
-    *state = unsafe { core::mem::zeroed() };
-    state.connected_for = cause::of_connect(Task::current());
+    if let Some(state) = unsafe { fresh(sk)?.as_mut() } {
+        state.connected_for = cause;
+    }
     Ok(())
 }
 
 /// The connection is over: tells the turn under way.
 #[inline(always)]
 pub fn closed(sk: *mut c_void, tp: *mut c_void, tcp_state: i32, error: u32) -> Result<(), Lost> {
-    let state = TURNS.get(sk);
+    let state = TURNS.of(sk);
     if state.is_null() {
         return Ok(());
     }
@@ -442,7 +456,7 @@ fn tell(sk: *mut c_void, state: &mut Turn, ended: u8) -> Result<(), Lost> {
         entry.submit(u64::from(BPF_RB_NO_WAKEUP));
         return Ok(());
     }
-    let conn = CONNS.get(sk);
+    let conn = CONNS.of(sk);
     if conn.is_null() {
         return Ok(());
     }
@@ -476,13 +490,13 @@ pub fn ring_use(part: u64) -> bool {
 
 /// Iterator: writes a turn whose answer has fallen silent into the file that user space reads.
 #[inline(always)]
-pub fn silent(meta: *mut c_void, sk: *mut c_void, state: *mut Turn) -> Result<(), Lost> {
+pub fn silent(meta: *mut c_void, sk: u64, state: *mut Turn) -> Result<(), Lost> {
     let state = unsafe { &mut *state };
     if state.phase != PHASE_ANSWERED || kernel::now().wrapping_sub(state.turn.end_ns) < EXCHANGE_QUIET_NS {
         return Ok(());
     }
-    let conn = CONNS.get(sk);
-    if conn.is_null() || !enter(state) {
+    let Some(conn) = CONNS.get_ptr(sk) else { return Ok(()) };
+    if !enter(state) {
         return Ok(());
     }
     if state.phase == PHASE_ANSWERED && kernel::now().wrapping_sub(state.turn.end_ns) >= EXCHANGE_QUIET_NS {

@@ -1,7 +1,7 @@
 //! The first bytes of both directions of a TCP connection, until its TLS handshake is over or proves to be none; and
 //! DNS streams, of which every message counts, as far as `DNS_STREAM_BYTES` go.
 //!
-//! The gate is the socket's storage: after both directions are done a packet costs one lookup. Record headers are
+//! The gate is the connection's entry: after both directions are done a packet costs one lookup. Record headers are
 //! followed through the stream, so that copying stops behind the header of the first application-data record:
 //! in TLS 1.3 everything after is encrypted, in TLS 1.2 the handshake is over.
 //!
@@ -12,7 +12,8 @@
 //! Where a connection begins in clear and may turn to TLS (`starttls.rs`), positions count from where TLS begins.
 //!
 //! Where the ACK that ends TCP's handshake is lost, the client's first payload does its work: that packet is shown to
-//! the listener, before there is a socket to keep it for. It is kept beside until the socket is there.
+//! the listener, before there is a socket to keep it for. It is kept beside until the socket is there, and so is who
+//! listens.
 
 use core::ffi::c_void;
 
@@ -20,18 +21,20 @@ use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output};
 use weir_abi::{
     CHUNK_HUGE, CHUNK_LARGE, CHUNK_SMALL, Chunk, ChunkHead, Conn, DNS_PORT, DNS_STREAM_BYTES,
-    DNS_STREAM_BYTES_A_SECOND, HEAD_BYTES, HELLO_LIMIT, KIND_CHUNK, Lost, ROLE_CLIENT, ROLE_LISTENER,
-    SIDE_CLIENT, SIDE_SERVER,
+    DNS_STREAM_BYTES_A_SECOND, HEAD_BYTES, HELLO_LIMIT, KIND_CHUNK, Lost, Owner, ROLE_CLIENT, SIDE_CLIENT,
+    SIDE_SERVER,
 };
 
-use crate::maps::{ConnState, EVENTS, FIRST, First, STREAM_COPYING, STREAM_DONE, STREAM_NEW, STREAM_WATCHED};
+use crate::maps::{
+    ConnState, EVENTS, FIRST, First, LISTENERS, STREAM_COPYING, STREAM_DONE, STREAM_NEW, STREAM_WATCHED,
+};
+use crate::packet::{Packet, load};
 use crate::{exchange, kernel, starttls};
 
 const RECORD_HEADER: u32 = 5;
 const RECORD_CHANGE_CIPHER_SPEC: u8 = 0x14;
 pub const RECORD_HANDSHAKE: u8 = 0x16;
 const RECORD_APPLICATION_DATA: u8 = 0x17;
-const IPPROTO_TCP: u8 = 6;
 /// Most bytes of one packet, all its segments together (GSO).
 const MAX_PACKET: usize = 65_536;
 
@@ -42,20 +45,18 @@ pub struct Segment {
     pub len: u32,
 }
 
-/// Takes from a packet what the handshake still wants.
+/// Takes from a packet with payload what the handshake still wants.
 #[inline(always)]
-pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<(), Lost> {
+pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, packet: &Packet, sent: bool) -> Result<(), Lost> {
     let by_client = sent == (state.conn.role == ROLE_CLIENT);
     let side = if by_client { SIDE_CLIENT } else { SIDE_SERVER };
     let lane = usize::from(!by_client);
-    if state.stream[lane] == STREAM_DONE {
+    if state.stream[lane] == STREAM_DONE || state.conn.opened_ns == 0 {
         return Ok(());
     }
-    if state.conn.opened_ns == 0 {
-        return if state.conn.role == ROLE_LISTENER && !sent { keep(skb) } else { Ok(()) };
-    }
     let isn = if sent { state.conn.local_isn } else { state.conn.remote_isn };
-    let Some(mut segment) = segment(skb, isn)? else { return Ok(()) };
+    let offset = packet.seq.wrapping_sub(isn).wrapping_sub(1);
+    let mut segment = Segment { at: packet.at, offset, len: packet.len };
     if is_dns(&state.conn) {
         return dns(skb, state, lane, side, &segment);
     }
@@ -78,42 +79,49 @@ pub fn packet(skb: *mut __sk_buff, state: &mut ConnState, sent: bool) -> Result<
     copy(skb, state, lane, side, &segment)
 }
 
-/// A packet for a listener: kept, if it has payload.
+/// A packet for a listener, the last of TCP's handshake: who listens is kept, and its payload, if it has any.
 #[inline(always)]
-fn keep(skb: *mut __sk_buff) -> Result<(), Lost> {
-    let Some(segment) = segment(skb, 0)? else { return Ok(()) };
+pub fn for_listener(skb: *mut __sk_buff, sk: *mut c_void, packet: &Packet) -> Result<(), Lost> {
     let Some(first) = FIRST.get_ptr_mut(0) else { return Ok(()) };
     let first = unsafe { &mut *first };
+    let listener = LISTENERS.get(sk);
+    first.owner = if listener.is_null() { Owner::NOBODY } else { unsafe { *listener } };
+    first.remote_port = u16::from_be(packet.source);
+    first.local_port = u16::from_be(packet.destination);
+    first.seq = packet.seq;
+    first.waits = 1;
     first.len = 0;
-    let ip_len = ip_header(skb)?;
-    first.remote_port = u16::from_be_bytes(load::<[u8; 2]>(skb, ip_len)?);
-    first.local_port = u16::from_be_bytes(load::<[u8; 2]>(skb, ip_len + 2)?);
-    first.seq = segment.offset.wrapping_add(1);
-    let len = if segment.len < CHUNK_LARGE as u32 { segment.len } else { CHUNK_LARGE as u32 };
+    let len = if packet.len < CHUNK_LARGE as u32 { packet.len } else { CHUNK_LARGE as u32 };
     // As in `send`: the verifier wants to see the check that the compiler could leave out.
     let len = unsafe { core::ptr::read_volatile(&raw const len) };
     if len == 0 || len > CHUNK_LARGE as u32 {
         return Ok(());
     }
     let bytes = (&raw mut first.chunk.bytes).cast();
-    if unsafe { bpf_skb_load_bytes(skb.cast(), segment.at, bytes, len) } != 0 {
+    if unsafe { bpf_skb_load_bytes(skb.cast(), packet.at, bytes, len) } != 0 {
         return Err(Lost::HeaderUnreadable);
     }
     first.len = len;
     Ok(())
 }
 
-/// The socket of an accepted connection is there: takes over what was kept for it.
+/// What was kept of the last ACK for the listener, if it was this connection's.
 #[inline(always)]
-pub fn accepted(state: &mut ConnState) -> Result<(), Lost> {
-    let Some(first) = FIRST.get_ptr_mut(0) else { return Ok(()) };
-    let first: &mut First = unsafe { &mut *first };
+pub fn kept_for(conn: &Conn) -> Option<&'static mut First> {
+    let first: &mut First = unsafe { &mut *FIRST.get_ptr_mut(0)? };
+    let waits = first.waits;
+    first.waits = 0;
+    let is_ours = first.seq == conn.remote_isn.wrapping_add(1)
+        && first.remote_port == conn.remote_port
+        && first.local_port == conn.local_port;
+    if waits != 0 && is_ours { Some(first) } else { None }
+}
+
+/// Takes over the payload that was kept for this connection.
+#[inline(always)]
+pub fn accepted(state: &mut ConnState, first: &mut First) -> Result<(), Lost> {
     let len = first.len;
-    first.len = 0;
-    let is_ours = first.seq == state.conn.remote_isn.wrapping_add(1)
-        && first.remote_port == state.conn.remote_port
-        && first.local_port == state.conn.local_port;
-    if len == 0 || len > CHUNK_LARGE as u32 || !is_ours {
+    if len == 0 || len > CHUNK_LARGE as u32 {
         return Ok(());
     }
     let lane = usize::from(SIDE_CLIENT);
@@ -147,34 +155,6 @@ pub fn accepted(state: &mut ConnState) -> Result<(), Lost> {
         return Err(Lost::RingFullChunk);
     }
     Ok(())
-}
-
-/// Finds the payload; `None` if there is none or it isn't at the beginning of the stream.
-#[inline(always)]
-fn segment(skb: *mut __sk_buff, isn: u32) -> Result<Option<Segment>, Lost> {
-    let ip_len = ip_header(skb)?;
-    if ip_len == 0 {
-        return Ok(None);
-    }
-    let seq = u32::from_be_bytes(load::<[u8; 4]>(skb, ip_len + 4)?);
-    let at = ip_len + u32::from(load::<u8>(skb, ip_len + 12)? >> 4) * 4;
-    let total = unsafe { (*skb).len };
-    if total <= at {
-        return Ok(None);
-    }
-    let offset = seq.wrapping_sub(isn).wrapping_sub(1);
-    Ok(Some(Segment { at, offset, len: total - at }))
-}
-
-/// Length of the IP header; 0 where TCP's does not follow it.
-#[inline(always)]
-fn ip_header(skb: *mut __sk_buff) -> Result<u32, Lost> {
-    let version = load::<u8>(skb, 0)?;
-    if version >> 4 == 4 {
-        return Ok(u32::from(version & 15) * 4);
-    }
-    // Extension headers on TCP are as good as never; the connection then just has no handshake.
-    Ok(if load::<u8>(skb, 6)? == IPPROTO_TCP { 40 } else { 0 })
 }
 
 #[inline(always)]
@@ -384,14 +364,4 @@ fn send<const N: usize>(
     }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     Ok(())
-}
-
-/// Bytes of the packet, wherever they lie.
-#[inline(always)]
-pub fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Result<T, Lost> {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
-    let failed = unsafe {
-        bpf_skb_load_bytes(skb.cast::<c_void>(), at, value.as_mut_ptr().cast(), size_of::<T>() as u32)
-    };
-    if failed != 0 { Err(Lost::HeaderUnreadable) } else { Ok(unsafe { value.assume_init() }) }
 }

@@ -6,6 +6,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_task_btf, bpf_ktime_get_boot_ns};
 use weir_abi::{Field, Owner};
 
@@ -19,10 +20,19 @@ pub mod tcp {
     pub const SYN_SENT: i32 = 2;
     pub const SYN_RECV: i32 = 3;
     pub const FIN_WAIT1: i32 = 4;
+    pub const FIN_WAIT2: i32 = 5;
+    pub const TIME_WAIT: i32 = 6;
     pub const CLOSE: i32 = 7;
     pub const CLOSE_WAIT: i32 = 8;
     pub const LAST_ACK: i32 = 9;
     pub const LISTEN: i32 = 10;
+    pub const CLOSING: i32 = 11;
+
+    /// Whether this end's FIN is queued behind what the application wrote.
+    #[inline(always)]
+    pub fn fin_is_queued(state: i32) -> bool {
+        matches!(state, FIN_WAIT1 | FIN_WAIT2 | TIME_WAIT | LAST_ACK | CLOSING)
+    }
 }
 
 const AF_INET: u16 = 2;
@@ -71,6 +81,54 @@ pub fn socket_of(skb: *mut __sk_buff) -> *mut c_void {
     unsafe { (*skb).__bindgen_anon_2.sk }.cast()
 }
 
+/// A `struct tcp_sock` whose fields can be had.
+pub trait Tcp: Copy {
+    /// A field, `skip` bytes into it.
+    fn get_at<T: Copy>(self, field: Field, skip: usize) -> T;
+
+    /// A field.
+    #[inline(always)]
+    fn get<T: Copy>(self, field: Field) -> T {
+        self.get_at(field, 0)
+    }
+}
+
+/// A typed pointer to it: its fields are loaded.
+#[derive(Clone, Copy)]
+pub struct Typed(pub *mut c_void);
+
+impl Tcp for Typed {
+    #[inline(always)]
+    fn get_at<T: Copy>(self, field: Field, skip: usize) -> T {
+        unsafe { address(self.0, field).add(skip).cast::<T>().read_volatile() }
+    }
+}
+
+/// Its address, where the socket may be gone meanwhile: its fields are copied, zeros where that fails.
+#[derive(Clone, Copy)]
+pub struct Known(pub u64);
+
+impl Tcp for Known {
+    #[inline(always)]
+    fn get_at<T: Copy>(self, field: Field, skip: usize) -> T {
+        copied(self.0 as *const c_void, field, skip)
+    }
+}
+
+/// A field of a kernel struct whose address is only a number.
+#[inline(always)]
+pub fn copied<T: Copy>(base: *const c_void, field: Field, skip: usize) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address(base, field).add(skip).cast(),
+        );
+        value.assume_init()
+    }
+}
+
 /// A typed `struct sock`.
 #[derive(Clone, Copy)]
 pub struct Sock(pub *mut c_void);
@@ -116,7 +174,7 @@ impl Sock {
     /// Whether the peer's FIN was received.
     #[inline(always)]
     pub fn fin_received(self) -> bool {
-        unsafe { read::<u64>(self.0, Field::SockFlags) & SOCK_DONE != 0 }
+        fin_received(Typed(self.0))
     }
 
     /// The errno that ended it.
@@ -124,6 +182,12 @@ impl Sock {
     pub fn error(self) -> u32 {
         unsafe { read(self.0, Field::Error) }
     }
+}
+
+/// Whether the peer's FIN was received.
+#[inline(always)]
+pub fn fin_received(tcp: impl Tcp) -> bool {
+    tcp.get::<u64>(Field::SockFlags) & SOCK_DONE != 0
 }
 
 #[inline(always)]

@@ -7,17 +7,17 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::bindings::{BPF_ANY, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
 use weir_abi::{
-    Conn, ConnRecord, FLAG_ISNS, Field, KIND_CLOSED, Lost, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, Totals,
+    Conn, ConnRecord, FLAG_ISNS, Field, KIND_CLOSED, Lost, ROLE_CLIENT, ROLE_SERVER, Totals,
 };
 
 use crate::exchange;
 use crate::hello;
-use crate::kernel::{self, Sock, read, tcp};
+use crate::kernel::{self, Sock, Tcp, Typed, read, tcp};
 use crate::lost;
-use crate::maps::{CONNS, ConnState, EVENTS, OPENED};
+use crate::maps::{CONNS, ConnState, EVENTS, FRESH, FRESH_OPENED, LISTENERS, OPENED, Table};
 
 /// `sk` goes from state `old` to `new`.
 #[inline(always)]
@@ -28,76 +28,93 @@ pub fn changed(sk: *mut c_void, old: i32, new: i32) -> Result<(), Lost> {
         return Ok(());
     }
     match new {
-        tcp::SYN_SENT => begin(sk, ROLE_CLIENT),
-        tcp::LISTEN => begin(sk, ROLE_LISTENER),
-        tcp::SYN_RECV if old == tcp::LISTEN => accept(sk),
-        tcp::ESTABLISHED => establish(sk, tp),
+        tcp::SYN_SENT => connect(sk),
+        tcp::LISTEN => listen(sk),
+        tcp::ESTABLISHED => establish(sk, tp, old),
         tcp::FIN_WAIT1 | tcp::LAST_ACK => finish(sk),
         tcp::CLOSE => close(sk, tp, old),
         _ => Ok(()),
     }
 }
 
-/// `connect()` or `listen()`: the process is the one that runs.
+/// `listen()`: the process is the one that runs.
 #[inline(always)]
-fn begin(sk: *mut c_void, role: u8) -> Result<(), Lost> {
-    let state = CONNS.get_or_create(sk);
-    if state.is_null() {
-        return Err(Lost::StorageFull);
+fn listen(sk: *mut c_void) -> Result<(), Lost> {
+    let owner = LISTENERS.get_or_create(sk);
+    if !owner.is_null() {
+        unsafe { *owner = kernel::current_owner() };
     }
-    let state = unsafe { &mut *state };
-    *state = unsafe { core::mem::zeroed() };
-    state.conn.owner = kernel::current_owner();
-    state.conn.role = role;
-    state.conn.syn_ns = kernel::now();
-    if role == ROLE_CLIENT && exchange::wanted() { exchange::connecting(sk) } else { Ok(()) }
-}
-
-/// The handshake's last ACK made a socket out of a listener's request; it inherited the listener's storage.
-#[inline(always)]
-fn accept(sk: *mut c_void) -> Result<(), Lost> {
-    let state = CONNS.get_or_create(sk);
-    if state.is_null() {
-        return Err(Lost::StorageFull);
-    }
-    let state = unsafe { &mut *state };
-    state.conn.role = ROLE_SERVER;
-    state.conn.syn_ns = kernel::now();
+    // Without, who accepts is known when it reads or closes.
     Ok(())
 }
 
+/// `connect()`: the process is the one that runs.
 #[inline(always)]
-fn establish(sk: *mut c_void, tp: *mut c_void) -> Result<(), Lost> {
-    let state = CONNS.get(sk);
-    if state.is_null() {
-        return Err(Lost::OpenUnseen);
-    }
-    let state = unsafe { &mut *state };
-    identify(sk, tp, &mut state.conn);
+fn connect(sk: *mut c_void) -> Result<(), Lost> {
+    let Some(state) = fresh(FRESH_OPENED) else { return Ok(()) };
+    state.conn.owner = kernel::current_owner();
+    state.conn.role = ROLE_CLIENT;
+    state.conn.syn_ns = kernel::now();
+    keep(sk, state)?;
+    if exchange::wanted() { exchange::connecting(sk) } else { Ok(()) }
+}
+
+/// An empty state to be filled; `whose` is `FRESH_*`. A program doesn't interrupt itself on one CPU.
+#[inline(always)]
+pub fn fresh(whose: u32) -> Option<&'static mut ConnState> {
+    let state = unsafe { &mut *FRESH.get_ptr_mut(whose)? };
+    *state = unsafe { core::mem::zeroed() };
+    Some(state)
+}
+
+/// Puts a state into its map. What is there under the same address is of a socket that is gone.
+#[inline(always)]
+pub fn keep(sk: *mut c_void, state: &ConnState) -> Result<(), Lost> {
+    CONNS.insert(sk as u64, state, u64::from(BPF_ANY)).map_err(|_| Lost::StorageFull)
+}
+
+/// The connection is there: a client's is known; a server's begins here, as the handshake's last ACK made a socket out of
+/// a listener's request.
+#[inline(always)]
+fn establish(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
+    let state = CONNS.of(sk);
     let now = kernel::now();
-    state.conn.opened_ns = now;
-    state.conn.connect_us = if state.conn.role == ROLE_CLIENT {
-        ((now - state.conn.syn_ns) / 1000) as u32
-    } else {
-        unsafe { read::<u32>(tp, Field::Srtt) >> 3 }
-    };
     if let Some(opened) = OPENED.get_ptr_mut(0) {
         unsafe { lost::add(opened, 1) };
     }
-    if state.conn.role == ROLE_SERVER { hello::accepted(state) } else { Ok(()) }
+    if let Some(state) = unsafe { state.as_mut() }
+        && state.closed == 0
+    {
+        identify(sk, tp, &mut state.conn);
+        state.conn.opened_ns = now;
+        state.conn.connect_us = ((now - state.conn.syn_ns) / 1000) as u32;
+        return Ok(());
+    }
+    if old != tcp::SYN_RECV {
+        return Err(Lost::OpenUnseen);
+    }
+    let Some(state) = fresh(FRESH_OPENED) else { return Ok(()) };
+    state.conn.role = ROLE_SERVER;
+    state.conn.syn_ns = now;
+    state.conn.opened_ns = now;
+    identify(sk, tp, &mut state.conn);
+    state.conn.connect_us = unsafe { read::<u32>(tp, Field::Srtt) >> 3 };
+    let mut result = Ok(());
+    if let Some(first) = hello::kept_for(&state.conn) {
+        state.conn.owner = first.owner;
+        result = hello::accepted(state, first);
+    }
+    keep(sk, state)?;
+    result
 }
 
 /// This end closes its direction, always in a system call of a process that holds the socket: for an accepted
 /// connection it is better known now than by the listener's owner.
 #[inline(always)]
 fn finish(sk: *mut c_void) -> Result<(), Lost> {
-    let state = CONNS.get(sk);
-    if state.is_null() {
-        return Ok(());
+    if let Some(state) = unsafe { CONNS.of(sk).as_mut() } {
+        own_by_closer(&mut state.conn);
     }
-    let state = unsafe { &mut *state };
-    state.fin_queued = 1;
-    own_by_closer(&mut state.conn);
     Ok(())
 }
 
@@ -112,20 +129,26 @@ fn own_by_closer(conn: &mut Conn) {
     }
 }
 
+/// The connection is over: its entry goes, whatever becomes of its record.
 #[inline(always)]
 fn close(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
-    let state = CONNS.get(sk);
-    if state.is_null() {
-        return Ok(());
+    let Some(state) = (unsafe { CONNS.of(sk).as_mut() }) else { return Ok(()) };
+    let result = tell(sk, tp, old, state);
+    CONNS.forget(sk);
+    if exchange::wanted() {
+        exchange::forget(sk);
     }
-    let state = unsafe { &mut *state };
-    if state.closed != 0 || state.conn.role < ROLE_CLIENT {
-        return Ok(());
-    }
+    result
+}
+
+#[inline(always)]
+fn tell(sk: *mut c_void, tp: *mut c_void, old: i32, state: &mut ConnState) -> Result<(), Lost> {
+    // Iterations that are at it leave it.
+    state.closed = 1;
     let error = Sock(sk).error();
     if state.conn.opened_ns == 0 {
-        // An accepted socket that never got as far, or a connect() that failed before its SYN: no connection.
-        if state.conn.role == ROLE_SERVER || unsafe { read::<u32>(tp, Field::SegsOut) } == 0 {
+        // A connect() that failed before its SYN: no connection.
+        if unsafe { read::<u32>(tp, Field::SegsOut) } == 0 {
             return Ok(());
         }
         identify(sk, tp, &mut state.conn);
@@ -133,7 +156,6 @@ fn close(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
     } else if error == 0 && (old == tcp::ESTABLISHED || old == tcp::CLOSE_WAIT) {
         own_by_closer(&mut state.conn);
     }
-    state.closed = 1;
     if exchange::wanted() {
         lost::count(exchange::closed(sk, tp, old, error));
     }
@@ -144,11 +166,11 @@ fn close(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
     record.kind = KIND_CLOSED;
     record.state = old as u8;
     record.fin_received = u8::from(Sock(sk).fin_received());
-    record.fin_sent = state.fin_queued;
+    record.fin_sent = u8::from(tcp::fin_is_queued(old));
     record.error = error;
     record.time_ns = kernel::now();
     record.conn = state.conn;
-    record.totals = totals(sk, tp, state);
+    record.totals = totals(Typed(tp), state.conn.role, tcp::fin_is_queued(old));
     record.heads = state.heads;
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     Ok(())
@@ -165,55 +187,45 @@ pub fn identify(sk: *mut c_void, tp: *mut c_void, conn: &mut Conn) {
         conn.remote_port = u16::from_be(read(tp, Field::RemotePort));
     }
     conn.netns = sock.netns();
-    (conn.local_isn, conn.remote_isn) = sequence_numbers(tp, conn.role);
+    (conn.local_isn, conn.remote_isn) = sequence_numbers(Typed(tp), conn.role);
     conn.flags |= FLAG_ISNS;
 }
 
 /// `(this end's, the other's)` initial sequence number, at any moment of the connection's life.
 #[inline(always)]
-pub fn sequence_numbers(tp: *mut c_void, role: u8) -> (u32, u32) {
-    unsafe {
-        let acked = read::<u64>(tp, Field::BytesAcked) as u32;
-        let una = read::<u32>(tp, Field::SndUna);
-        let received = read::<u64>(tp, Field::BytesReceived) as u32;
-        let next = read::<u32>(tp, Field::RcvNxt);
-        let own = una.wrapping_sub(acked).wrapping_sub(u32::from(role == ROLE_SERVER));
-        (own, next.wrapping_sub(received).wrapping_sub(1))
-    }
+pub fn sequence_numbers(tcp: impl Tcp, role: u8) -> (u32, u32) {
+    let acked = tcp.get::<u64>(Field::BytesAcked) as u32;
+    let una = tcp.get::<u32>(Field::SndUna);
+    let received = tcp.get::<u64>(Field::BytesReceived) as u32;
+    let next = tcp.get::<u32>(Field::RcvNxt);
+    let own = una.wrapping_sub(acked).wrapping_sub(u32::from(role == ROLE_SERVER));
+    (own, next.wrapping_sub(received).wrapping_sub(1))
 }
 
 /// The counters; payload without the sequence numbers that SYN and FIN take.
 #[inline(always)]
-pub fn totals(sk: *mut c_void, tp: *mut c_void, state: &ConnState) -> Totals {
-    unsafe {
-        let una = read::<u32>(tp, Field::SndUna);
-        let next = read::<u32>(tp, Field::SndNxt);
-        // The FIN is the last thing written: it was sent when all was.
-        let fin_sent = state.fin_queued != 0 && next == read::<u32>(tp, Field::WriteSeq);
-        let beyond_payload = u64::from(state.conn.role == ROLE_CLIENT) + u64::from(fin_sent);
-        let sent = read::<u64>(tp, Field::BytesAcked) + u64::from(next.wrapping_sub(una));
-        let received = read::<u64>(tp, Field::BytesReceived);
-        let fin_received = u64::from(Sock(sk).fin_received());
-        Totals {
-            sent_bytes: less(sent, beyond_payload),
-            received_bytes: less(received, fin_received),
-            segs_out: read(tp, Field::SegsOut),
-            segs_in: read(tp, Field::SegsIn),
-            retransmits: read(tp, Field::TotalRetrans),
-            rtt_us: read::<u32>(tp, Field::Srtt) >> 3,
-            rtt_min_us: min_rtt(tp),
-            _pad: 0,
-        }
+pub fn totals(tcp: impl Tcp, role: u8, fin_is_queued: bool) -> Totals {
+    let una = tcp.get::<u32>(Field::SndUna);
+    let next = tcp.get::<u32>(Field::SndNxt);
+    // The FIN is the last thing written: it was sent when all was.
+    let fin_sent = fin_is_queued && next == tcp.get::<u32>(Field::WriteSeq);
+    let beyond_payload = u64::from(role == ROLE_CLIENT) + u64::from(fin_sent);
+    let sent = tcp.get::<u64>(Field::BytesAcked) + u64::from(next.wrapping_sub(una));
+    let received = tcp.get::<u64>(Field::BytesReceived);
+    Totals {
+        sent_bytes: less(sent, beyond_payload),
+        received_bytes: less(received, u64::from(kernel::fin_received(tcp))),
+        segs_out: tcp.get(Field::SegsOut),
+        segs_in: tcp.get(Field::SegsIn),
+        retransmits: tcp.get(Field::TotalRetrans),
+        rtt_us: tcp.get::<u32>(Field::Srtt) >> 3,
+        // `struct minmax { struct { u32 t, v; } s[3]; }`: the value of the first sample.
+        rtt_min_us: tcp.get_at(Field::RttMin, 4),
+        _pad: 0,
     }
 }
 
 #[inline(always)]
 fn less(value: u64, by: u64) -> u64 {
     if value > by { value - by } else { 0 }
-}
-
-/// `struct minmax { struct { u32 t, v; } s[3]; }`: the value of the first sample.
-#[inline(always)]
-unsafe fn min_rtt(tp: *mut c_void) -> u32 {
-    unsafe { kernel::address(tp, Field::RttMin).cast::<u32>().add(1).read_volatile() }
 }

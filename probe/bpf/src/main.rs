@@ -4,6 +4,7 @@
 //! |----------------|----------------------------------------------------------------------|
 //! | `lifecycle.rs` | TCP connections opened, accepted, refused, closed (state-change hook)   |
 //! | `sweep.rs`     | iterators: living connections' counters; sockets older than the probe   |
+//! | `packet.rs`    | a packet at its socket: its headers, and whose subject it is          |
 //! | `hello.rs`     | the first bytes of both directions, until the handshake is over         |
 //! | `starttls.rs`  | connections that begin in clear and may turn to TLS                     |
 //! | `exchange.rs`  | request/response turns, at the send and receive calls                   |
@@ -34,6 +35,7 @@ mod kernel;
 mod lifecycle;
 mod lost;
 mod maps;
+mod packet;
 mod starttls;
 mod sweep;
 mod udp;
@@ -71,13 +73,13 @@ fn weir_received(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Each socket with a turn: `{ meta, map, sk, value }`.
+/// Each socket with a turn: `{ meta, map, key, value }`.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+#[unsafe(link_section = "iter/bpf_map_elem")]
 fn weir_silent(ctx: *const [*mut c_void; 4]) -> i32 {
-    let [meta, _, sk, value] = unsafe { &*ctx };
-    if !sk.is_null() && !value.is_null() {
-        lost::count(exchange::silent(*meta, *sk, value.cast()));
+    let [meta, _, key, value] = unsafe { &*ctx };
+    if !key.is_null() && !value.is_null() {
+        lost::count(exchange::silent(*meta, unsafe { *key.cast::<u64>() }, value.cast()));
     }
     0
 }
@@ -86,7 +88,7 @@ fn weir_silent(ctx: *const [*mut c_void; 4]) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "cgroup_skb/egress")]
 fn weir_packet_out(skb: *mut __sk_buff) -> i32 {
-    packet(skb, true);
+    lost::count(packet::passed(skb, true));
     1
 }
 
@@ -94,32 +96,17 @@ fn weir_packet_out(skb: *mut __sk_buff) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "cgroup_skb/ingress")]
 fn weir_packet_in(skb: *mut __sk_buff) -> i32 {
-    packet(skb, false);
+    lost::count(packet::passed(skb, false));
     1
 }
 
-#[inline(always)]
-fn packet(skb: *mut __sk_buff, sent: bool) {
-    let sk = kernel::socket_of(skb);
-    if sk.is_null() {
-        return;
-    }
-    // A TCP socket that we know has storage; everything else is UDP or none of our business.
-    let state = maps::CONNS.get(sk.cast());
-    if state.is_null() {
-        lost::count(udp::packet(skb, sent));
-    } else {
-        lost::count(hello::packet(skb, unsafe { &mut *state }, sent));
-    }
-}
-
-/// Each socket with storage: `{ meta, map, sk, value }`.
+/// Each connection: `{ meta, map, key, value }`.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+#[unsafe(link_section = "iter/bpf_map_elem")]
 fn weir_sweep(ctx: *const [*mut c_void; 4]) -> i32 {
-    let [meta, _, sk, value] = unsafe { &*ctx };
-    if !sk.is_null() && !value.is_null() {
-        lost::count(sweep::living(*meta, *sk, value.cast()));
+    let [meta, _, key, value] = unsafe { &*ctx };
+    if !key.is_null() && !value.is_null() {
+        lost::count(sweep::living(*meta, unsafe { *key.cast::<u64>() }, value.cast()));
     }
     0
 }

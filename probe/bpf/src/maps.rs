@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use weir_abi::{
-    CHUNK_LARGE, Cause, Chunk, Conn, ExchangeRecord, GoLayout, Heads, Lost, Sweep, UdpFlow, UdpKey,
+    CHUNK_LARGE, Cause, Chunk, Conn, ExchangeRecord, GoLayout, Heads, Lost, Owner, Sweep, UdpFlow, UdpKey,
 };
 
 /// Records on their way to user space. 8 MiB holds 40,000 connections' ends, far more than end between two
@@ -15,10 +15,25 @@ use weir_abi::{
 #[btf_map(name = "WEIR_EVENTS")]
 pub static EVENTS: RingBuf<u8, { 8 << 20 }> = RingBuf::new();
 
-/// What is known of a TCP socket; 216 bytes in the socket's own memory, gone with it. A socket that is accepted
-/// inherits its listener's, and so its owner. Full (`optmem_max`): the connection is counted as lost.
+/// What is known of each TCP connection, by its socket's address, until the socket closes; 256 bytes an entry, taken as
+/// they are needed. Beside the sockets, and not in their own storage, which costs several times as much for each new
+/// connection (ADR 1). Full: the connection is counted as lost.
 #[btf_map(name = "WEIR_CONNS")]
-pub static CONNS: SkStorage<ConnState> = SkStorage::new();
+pub static CONNS: BySocket<ConnState> = HashMap::new();
+
+/// Who listens; 32 bytes in the listener's own memory, gone with it. Full (`optmem_max`): who accepts is known later.
+#[btf_map(name = "WEIR_LISTENERS")]
+pub static LISTENERS: SkStorage<Owner> = SkStorage::new();
+
+/// A [`ConnState`] on its way into its map: there is no room for it on the stack. One for each program that makes
+/// them, since one may interrupt the other.
+#[btf_map(name = "WEIR_FRESH")]
+pub static FRESH: PerCpuArray<ConnState, 2> = PerCpuArray::new();
+
+/// The state-change program's, in [`FRESH`].
+pub const FRESH_OPENED: u32 = 0;
+/// The iterator's over sockets that are older than the probe.
+pub const FRESH_OLDER: u32 = 1;
 
 /// UDP flows: 144 bytes and the hash's own 48 an entry, so 12 MiB when full. Full: packets of new flows are
 /// counted as lost; user space removes idle ones.
@@ -33,8 +48,8 @@ pub static LOST: PerCpuArray<u64, { Lost::COUNT }> = PerCpuArray::new();
 #[btf_map(name = "WEIR_OPENED")]
 pub static OPENED: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Payload that came with the last ACK of a handshake, on its way to the socket that it makes; 2.2 KiB a CPU. Both
-/// happen in one go on one CPU, so there is never more than one.
+/// The last ACK of a handshake, with the payload that may have come with it and the listener's owner, on its way to the
+/// socket that it makes; 2.2 KiB a CPU. Both happen in one go on one CPU, so there is never more than one.
 #[btf_map(name = "WEIR_FIRST")]
 pub static FIRST: PerCpuArray<First, 1> = PerCpuArray::new();
 
@@ -42,10 +57,14 @@ pub static FIRST: PerCpuArray<First, 1> = PerCpuArray::new();
 #[btf_map(name = "WEIR_SWEEP")]
 pub static SWEEP: Array<Sweep, 1> = Array::new();
 
-/// The turn under way on a TCP socket; 184 bytes in the socket's own memory, gone with it. Only there from level
-/// `exchanges` on, from the connection's first byte. Full (`optmem_max`): the connection's exchanges are counted as lost.
+/// The turn under way on a TCP socket, by its address, until it closes; 216 bytes an entry. Only there from level
+/// `exchanges` on, from the connection's first byte. Full: the connection's exchanges are counted as lost.
 #[btf_map(name = "WEIR_TURNS")]
-pub static TURNS: SkStorage<Turn> = SkStorage::new();
+pub static TURNS: BySocket<Turn> = HashMap::new();
+
+/// What a [`Turn`] begins as; never written.
+#[btf_map(name = "WEIR_BLANK")]
+pub static BLANK: PerCpuArray<Turn, 1> = PerCpuArray::new();
 
 /// Exchanges begun since load; never full.
 #[btf_map(name = "WEIR_BEGUN")]
@@ -86,15 +105,13 @@ pub struct ConnState {
     pub begun_at: [u16; 2],
     /// `STREAM_*` of each direction.
     pub stream: [u8; 2],
-    /// This end's FIN is queued behind what the application wrote.
-    pub fin_queued: u8,
     /// The last record was sent; what follows is silence.
     pub closed: u8,
     /// Whether an iteration reported it yet.
     pub reported: u8,
     /// Segments of each direction that were looked at while it was watched.
     pub looked: [u8; 2],
-    pub _pad: u8,
+    pub _pad: [u8; 2],
     /// Segments in and out when it was last reported.
     pub reported_segs: u64,
 }
@@ -204,18 +221,44 @@ pub struct First {
     pub local_port: u16,
     /// Bytes kept; 0: none.
     pub len: u32,
-    pub _pad: u32,
+    /// Whether it still waits for its socket.
+    pub waits: u32,
+    pub owner: Owner,
     pub chunk: Chunk<CHUNK_LARGE>,
 }
 
-/// Socket storage that accepted sockets inherit (`BPF_F_CLONE`), which aya's type has no flag for.
+/// A hash by the address of a socket; user space sets its size before load.
+pub type BySocket<T> = HashMap<u64, T, 262_144, { BPF_F_NO_PREALLOC as usize }>;
+
+/// Access to a hash by the address of a socket.
+pub trait Table<T> {
+    /// The socket's value, or null.
+    fn of(&self, sk: *mut c_void) -> *mut T;
+    /// Takes the socket's value out.
+    fn forget(&self, sk: *mut c_void);
+}
+
+impl<T> Table<T> for BySocket<T> {
+    #[inline(always)]
+    fn of(&self, sk: *mut c_void) -> *mut T {
+        self.get_ptr_mut(sk as u64).unwrap_or(core::ptr::null_mut())
+    }
+
+    #[inline(always)]
+    fn forget(&self, sk: *mut c_void) {
+        // Not there: nothing to do.
+        let _ = self.remove(sk as u64);
+    }
+}
+
+/// Socket storage, as aya's type, for any kind of socket pointer.
 #[repr(C)]
 pub struct SkStorage<T> {
     r#type: *const [i32; 24], // BPF_MAP_TYPE_SK_STORAGE
     key: *const i32,
     value: *const T,
     max_entries: *const [i32; 0],
-    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize | 512], // BPF_F_CLONE
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
 }
 
 // SAFETY: the fields are what the loader reads from BTF; nothing dereferences them.

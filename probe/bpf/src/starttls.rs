@@ -9,8 +9,9 @@
 use aya_ebpf::bindings::__sk_buff;
 use weir_abi::{Lost, SIDE_CLIENT, SIDE_SERVER};
 
-use crate::hello::{RECORD_HANDSHAKE, Segment, load};
+use crate::hello::{RECORD_HANDSHAKE, Segment};
 use crate::maps::{ConnState, STREAM_COPYING, STREAM_DONE, STREAM_NEW, STREAM_WATCHED};
+use crate::packet::load;
 
 /// Most segments of a direction that are looked at; who greets longer doesn't turn.
 const WATCH_SEGMENTS: u8 = 64;

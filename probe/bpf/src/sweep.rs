@@ -5,19 +5,19 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_seq_write, bpf_skc_to_tcp_sock, bpf_sock_from_file};
 use weir_abi::{
-    ConnRecord, FLAG_BACKFILLED, FLAG_ISNS, Field, KIND_LIVING, Lost, ROLE_CLIENT, ROLE_LISTENER,
-    ROLE_SERVER, SWEEP_ALL, SWEEP_EARLY,
+    Conn, ConnRecord, FLAG_BACKFILLED, FLAG_ISNS, Field, KIND_LIVING, Lost, ROLE_CLIENT, ROLE_SERVER, SWEEP_ALL,
+    SWEEP_EARLY,
 };
 
-use crate::kernel::{self, Task, read, tcp};
-use crate::lifecycle::{identify, sequence_numbers, totals};
-use crate::maps::{CONNS, ConnState, STREAM_DONE, SWEEP};
+use crate::kernel::{self, Known, Task, Tcp, Typed, read, tcp};
+use crate::lifecycle::{fresh, identify, keep, sequence_numbers, totals};
+use crate::maps::{CONNS, ConnState, FRESH_OLDER, LISTENERS, STREAM_DONE, SWEEP, TURNS, Table};
 
-/// Reports a living connection if this sweep wants it.
+/// Reports a living connection if this sweep wants it. Its socket is known by its address alone, and may be gone.
 #[inline(always)]
-pub fn living(meta: *mut c_void, sk: *mut c_void, state: *mut ConnState) -> Result<(), Lost> {
+pub fn living(meta: *mut c_void, sk: u64, state: *mut ConnState) -> Result<(), Lost> {
     let state = unsafe { &mut *state };
-    if state.conn.role < ROLE_CLIENT || state.conn.opened_ns == 0 || state.closed != 0 {
+    if state.conn.opened_ns == 0 || state.closed != 0 {
         return Ok(());
     }
     let Some(sweep) = SWEEP.get(0) else { return Ok(()) };
@@ -28,50 +28,61 @@ pub fn living(meta: *mut c_void, sk: *mut c_void, state: *mut ConnState) -> Resu
     } else if sweep.mode == SWEEP_EARLY {
         return Ok(());
     }
-    let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();
-    if tp.is_null() {
-        return Ok(());
+    let tcp = Known(sk);
+    if tcp.get::<u64>(Field::Cookie) != state.conn.cookie {
+        return vanished(sk, state);
     }
-    let segs = segments(tp);
+    let segs = segments(tcp);
     if state.reported != 0 && sweep.mode != SWEEP_ALL && segs == state.reported_segs {
         return Ok(());
     }
-    report(meta, sk, tp, state, segs)
+    report(meta, tcp, state, segs)
+}
+
+/// The socket is another one's by now, and nobody saw it close: a state change in an interrupt of our own program is
+/// passed over.
+#[inline(always)]
+fn vanished(sk: u64, state: &mut ConnState) -> Result<(), Lost> {
+    if state.closed != 0 {
+        return Ok(());
+    }
+    state.closed = 1;
+    let _ = CONNS.remove(sk);
+    let _ = TURNS.remove(sk);
+    Err(Lost::CloseUnseen)
 }
 
 #[inline(always)]
-fn segments(tp: *mut c_void) -> u64 {
-    unsafe { u64::from(read::<u32>(tp, Field::SegsIn)) + u64::from(read::<u32>(tp, Field::SegsOut)) }
+fn segments(tcp: impl Tcp) -> u64 {
+    u64::from(tcp.get::<u32>(Field::SegsIn)) + u64::from(tcp.get::<u32>(Field::SegsOut))
 }
 
 #[inline(always)]
-fn report(
-    meta: *mut c_void,
-    sk: *mut c_void,
-    tp: *mut c_void,
-    state: &mut ConnState,
-    segs: u64,
-) -> Result<(), Lost> {
+fn report(meta: *mut c_void, tcp: impl Tcp, state: &mut ConnState, segs: u64) -> Result<(), Lost> {
+    let tcp_state = tcp.get::<u8>(Field::State);
+    let fin_is_queued = tcp::fin_is_queued(i32::from(tcp_state));
+    let role = state.conn.role;
     let mut record = ConnRecord {
         kind: KIND_LIVING,
-        state: unsafe { read(sk, Field::State) },
+        state: tcp_state,
         fin_received: 0,
-        fin_sent: state.fin_queued,
+        fin_sent: u8::from(fin_is_queued),
         error: 0,
         time_ns: kernel::now(),
         conn: state.conn,
-        totals: totals(sk, tp, state),
+        totals: totals(tcp, role, fin_is_queued),
         heads: state.heads,
     };
     // Nobody locks the socket for us. The initial sequence numbers that follow from the counters must be those of
     // the beginning; if not, a packet came in between.
-    if state.conn.flags & FLAG_ISNS != 0 && sequence_numbers(tp, state.conn.role) != isns(state) {
-        record.totals = totals(sk, tp, state);
-        if sequence_numbers(tp, state.conn.role) != isns(state) {
+    if record.conn.flags & FLAG_ISNS != 0 && sequence_numbers(tcp, role) != isns(&record.conn) {
+        record.totals = totals(tcp, role, fin_is_queued);
+        if sequence_numbers(tcp, role) != isns(&record.conn) {
             return Err(Lost::ReadTorn);
         }
     }
-    if state.closed != 0 {
+    // It ended meanwhile, and another connection may have its entry already.
+    if state.closed != 0 || state.conn.cookie != record.conn.cookie {
         return Ok(());
     }
     // The file's buffer is full: the kernel shows us this socket again with an empty one.
@@ -83,8 +94,8 @@ fn report(
 }
 
 #[inline(always)]
-fn isns(state: &ConnState) -> (u32, u32) {
-    (state.conn.local_isn, state.conn.remote_isn)
+fn isns(conn: &Conn) -> (u32, u32) {
+    (conn.local_isn, conn.remote_isn)
 }
 
 #[inline(always)]
@@ -112,30 +123,34 @@ pub fn older(meta: *mut c_void, task: Task, file: *mut c_void) -> Result<(), Los
     if !matches!(tcp_state, tcp::ESTABLISHED | tcp::CLOSE_WAIT | tcp::LISTEN) {
         return Ok(());
     }
-    let state = CONNS.get_or_create(sk);
-    if state.is_null() {
-        return Err(Lost::StorageFull);
-    }
-    let state = unsafe { &mut *state };
-    if state.conn.owner.pid == 0 {
-        state.conn.owner = task.owner();
-    }
-    if state.conn.role != 0 {
-        return Ok(());
-    }
     if tcp_state == tcp::LISTEN {
-        state.conn.role = ROLE_LISTENER;
+        let owner = LISTENERS.get_or_create(sk);
+        if let Some(owner) = unsafe { owner.as_mut() }
+            && owner.pid == 0
+        {
+            *owner = task.owner();
+        }
         return Ok(());
     }
+    if let Some(state) = unsafe { CONNS.of(sk).as_mut() } {
+        // Another process that holds it too, or one that began since the programs are at work.
+        if state.conn.owner.pid == 0 {
+            state.conn.owner = task.owner();
+        }
+        return Ok(());
+    }
+    let Some(state) = fresh(FRESH_OLDER) else { return Ok(()) };
     let (role, certain) = role_by_counters(tp);
+    state.conn.role = role;
+    state.conn.owner = task.owner();
     identify(sk, tp, &mut state.conn);
-    (state.conn.local_isn, state.conn.remote_isn) = sequence_numbers(tp, role);
     state.conn.flags = FLAG_BACKFILLED | if certain { FLAG_ISNS } else { 0 };
     state.conn.opened_ns = kernel::now();
     state.stream = [STREAM_DONE; 2];
-    state.conn.role = role;
-    let segs = segments(tp);
-    report(meta, sk, tp, state, segs)
+    keep(sk, state)?;
+    let Some(state) = (unsafe { CONNS.of(sk).as_mut() }) else { return Ok(()) };
+    let segs = segments(Typed(tp));
+    report(meta, Typed(tp), state, segs)
 }
 
 /// A client's sequence space is its payload and its SYN, a server's counters begin behind the SYN: the one

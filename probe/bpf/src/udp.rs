@@ -11,34 +11,23 @@ use weir_abi::{DNS_PORT, Field, KIND_UDP, Lost, Owner, UdpFlow, UdpKey, UdpRecor
 
 use crate::datagram::{self, Part};
 use crate::handshake::{self, PEEK};
-use crate::hello::load;
-use crate::kernel;
+use crate::kernel::{self, copied};
 use crate::lost::add;
 use crate::maps::{EVENTS, UDP};
+use crate::packet::{Ip, load};
 
-const IPPROTO_UDP: u8 = 17;
 const UDP_HEADER: u32 = 8;
 const PEEK_END: usize = UDP_HEADER as usize + PEEK;
 
-/// Counts a packet if it is UDP.
+/// Counts a UDP packet.
 #[inline(always)]
-pub fn packet(skb: *mut __sk_buff, sent: bool) -> Result<(), Lost> {
-    let version = load::<u8>(skb, 0)?;
+pub fn packet(skb: *mut __sk_buff, ip: &Ip, sent: bool) -> Result<(), Lost> {
     let mut key = UdpKey::default();
-    let (from, to, ip_len) = if version >> 4 == 4 {
-        if load::<u8>(skb, 9)? != IPPROTO_UDP {
-            return Ok(());
-        }
-        (
-            kernel::mapped(load::<u32>(skb, 12)?),
-            kernel::mapped(load::<u32>(skb, 16)?),
-            u32::from(version & 15) * 4,
-        )
+    let ip_len = ip.len;
+    let (from, to) = if ip.is_v4 {
+        (kernel::mapped(load::<u32>(skb, 12)?), kernel::mapped(load::<u32>(skb, 16)?))
     } else {
-        if load::<u8>(skb, 6)? != IPPROTO_UDP {
-            return Ok(());
-        }
-        (load::<[u8; 16]>(skb, 8)?, load::<[u8; 16]>(skb, 24)?, 40)
+        (load::<[u8; 16]>(skb, 8)?, load::<[u8; 16]>(skb, 24)?)
     };
     let total = unsafe { (*skb).len };
     // One read for the ports and for what the payload begins with: a second one would cost each packet as much.
@@ -128,9 +117,9 @@ fn begin(skb: *mut __sk_buff, key: &UdpKey, sent: bool) -> Result<*mut UdpFlow, 
 fn sender(skb: *mut __sk_buff) -> Owner {
     let task = unsafe { bpf_get_current_task() } as *const c_void;
     let mut owner = Owner { cgroup_id: unsafe { bpf_skb_cgroup_id(skb) }, ..Owner::default() };
-    owner.pid = probe(task, Field::Tgid);
-    let leader: u64 = probe(task, Field::Leader);
-    owner.comm = probe(leader as *const c_void, Field::Comm);
+    owner.pid = copied(task, Field::Tgid, 0);
+    let leader: u64 = copied(task, Field::Leader, 0);
+    owner.comm = copied(leader as *const c_void, Field::Comm, 0);
     owner
 }
 
@@ -144,19 +133,6 @@ fn netns(skb: *mut __sk_buff) -> u32 {
     if read != 0 {
         return 0;
     }
-    let net: u64 = probe(socket as *const c_void, Field::Net);
-    probe(net as *const c_void, Field::NetInode)
-}
-
-#[inline(always)]
-fn probe<T: Copy>(base: *const c_void, field: Field) -> T {
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
-    unsafe {
-        bpf_probe_read_kernel(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            kernel::address(base, field).cast(),
-        );
-        value.assume_init()
-    }
+    let net: u64 = copied(socket as *const c_void, Field::Net, 0);
+    copied(net as *const c_void, Field::NetInode, 0)
 }

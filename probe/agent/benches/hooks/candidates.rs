@@ -76,6 +76,7 @@ pub(crate) const CANDIDATES: &[Candidate] = &[
         wakes: true,
     },
     candidate("life cycle: the same, hash by socket", &[("life_tp_hash", STATE)]),
+    candidate("life cycle: the same, growing hash by socket", &[("life_tp_growing", STATE)]),
     candidate("life cycle: sock_ops", &[("life_ops", Hook::SockOps)]),
     candidate(
         "living: cgroup_skb, each packet",
@@ -84,6 +85,14 @@ pub(crate) const CANDIDATES: &[Candidate] = &[
     candidate(
         "first bytes: cgroup_skb, storage",
         &[("tls_skb_in", Hook::SocketIn), ("tls_skb_out", Hook::SocketOut)],
+    ),
+    candidate(
+        "both: storage",
+        &[("life_tp", STATE), ("tls_skb_in", Hook::SocketIn), ("tls_skb_out", Hook::SocketOut)],
+    ),
+    candidate(
+        "both: growing hash, payload only",
+        &[("life_tp_growing", STATE), ("tls_hash_in", Hook::SocketIn), ("tls_hash_out", Hook::SocketOut)],
     ),
     candidate(
         "first bytes: tcx, flow hash",

@@ -226,10 +226,14 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
 async fn no_exchange_is_made_up() {
     let hosts = Hosts::new();
     let bench = Bench::start().await;
-    let connect = || {
+    // Kept, so that no two of them get the same port.
+    let mut listeners = Vec::new();
+    let mut connect = || {
         let (listener, at) = hosts.listen("10.83.0.2");
         let client = hosts.connect(at).unwrap();
-        (client, listener.accept().unwrap().0, at.port())
+        let server = listener.accept().unwrap().0;
+        listeners.push(listener);
+        (client, server, at.port())
     };
     // A log shipper: never answered.
     let (mut client, mut server, shipper) = connect();

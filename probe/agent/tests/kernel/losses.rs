@@ -39,6 +39,29 @@ async fn a_full_udp_map_is_counted() {
     bench.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_there_is_room_for_are_counted_and_room_comes_back() {
+    let config = Config { connections: 16, interval: Duration::from_secs(1), ..Config::default() };
+    let bench = Bench::with(config).await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let open: Vec<_> =
+        (0..40).map(|_| (TcpStream::connect(at).unwrap(), listener.accept().unwrap().0)).collect();
+    bench.until("the counter", |bench| bench.lost("storage_full"), |lost| *lost >= 40 * 2 - 16).await;
+    drop(open);
+    let began = std::time::Instant::now();
+    let known = bench.flows(at.port()).len();
+    assert!(known <= 2 * 16, "a row for what there was room for, maybe an early one too: {known}");
+    while bench.flows(at.port()).len() <= 2 * 16 {
+        assert!(began.elapsed() < Duration::from_secs(30), "room never came back");
+        let client = TcpStream::connect(at).unwrap();
+        drop(listener.accept().unwrap());
+        drop(client);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bench.stop().await;
+}
+
 /// Short of room, exchanges are the first to go without: connections keep their rows, and exchanges come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn exchanges_are_shed_first_and_come_back() {

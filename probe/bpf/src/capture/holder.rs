@@ -4,18 +4,18 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{HashMap, SkStorage};
+use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{
     bpf_get_socket_cookie, bpf_skb_cgroup_id,
-    generated::{bpf_probe_read_kernel, bpf_sk_storage_get},
+    generated::bpf_probe_read_kernel,
 };
 use aya_ebpf::macros::btf_map;
 use weir_abi::capture::PacketFacts;
 use weir_abi::{Conn, ROLE_CLIENT, ROLE_SERVER, UdpFlow, UdpKey};
 
-/// The probe's storage of TCP sockets, whose values begin with a [`Conn`].
+/// The probe's TCP connections by their socket's address; the values begin with a [`Conn`].
 #[btf_map(name = "WEIR_CONNS")]
-static CONNS: SkStorage<Conn> = SkStorage::new();
+static CONNS: HashMap<u64, Conn, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// The probe's UDP flows.
 #[btf_map(name = "WEIR_UDP")]
@@ -35,9 +35,7 @@ pub fn fill(skb: *mut __sk_buff, facts: &mut PacketFacts) {
         return;
     }
     facts.netns = netns(sk);
-    let map = core::ptr::from_ref(&CONNS).cast_mut().cast();
-    let conn = unsafe { bpf_sk_storage_get(map, sk, core::ptr::null_mut(), 0) }.cast::<Conn>();
-    if !conn.is_null() {
+    if let Some(conn) = CONNS.get_ptr(sk as u64) {
         let conn = unsafe { &*conn };
         facts.owner = conn.owner;
         facts.role = conn.role;
