@@ -28,7 +28,7 @@ mod tests;
 
 pub use certificate::Certificate;
 pub use conversation::Conversation;
-pub use handshake::{Handshake, QuicIds};
+pub use handshake::{Handshake, KnownBy, QuicIds};
 pub use hello::{ClientHello, ServerHello, client_hello, server_hello, sslv2_client_hello};
 pub use ja3::{ja3, ja3_text, ja3s, ja3s_text};
 pub use ja4::{ja4, ja4_over, ja4_text};

@@ -199,7 +199,7 @@ fn facts(handshake: &Handshake) -> Facts {
         None => Some(false),
     };
     Facts {
-        encryption: handshake.encryption(),
+        encryption: SmolStr::new_static(handshake.encryption()),
         version: handshake.version.clone(),
         sni: handshake.sni.clone(),
         alpn: alpn.cloned(),

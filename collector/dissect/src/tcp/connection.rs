@@ -309,10 +309,7 @@ impl Connection {
             self.encryption = "plaintext";
         }
         if let Some(handshake) = watch.handshake() {
-            self.encryption = "tls";
-            if handshake.client_certificate.is_some() {
-                self.encryption = "mtls";
-            }
+            self.encryption = handshake.encryption();
         }
         if progress == Progress::Done {
             self.give_handshake(options, rows);
@@ -339,7 +336,7 @@ impl Connection {
     }
 
     fn give(&mut self, handshake: &Handshake, options: &Options, rows: &mut Rows) {
-        self.encryption = if handshake.client_certificate.is_some() { "mtls" } else { "tls" };
+        self.encryption = handshake.encryption();
         self.tls_version.clone_from(&handshake.version);
         self.tls_sni.clone_from(&handshake.sni);
         let row = rows::handshake(self, handshake, options);
@@ -405,7 +402,7 @@ impl Connection {
     fn give_row(&mut self, end_ns: i64, options: &Options, rows: &mut Rows) {
         self.handshake_over(options, rows);
         if let Some(handshake) = self.datagrams.handshake() {
-            self.encryption = if handshake.client_certificate.is_some() { "mtls" } else { "tls" };
+            self.encryption = handshake.encryption();
             self.tls_version.clone_from(&handshake.version);
             self.tls_sni.clone_from(&handshake.sni);
         }

@@ -3,7 +3,7 @@
 use smol_str::SmolStr;
 
 use super::certificate::Certificate;
-use super::handshake::Handshake;
+use super::handshake::{Handshake, KnownBy};
 use super::hello::{client_hello, dtls_client_hello, extension, server_hello, sslv2_client_hello};
 use super::stream::{Event, Stream};
 use super::{Carrier, Malformed, Progress, Side, names};
@@ -216,6 +216,7 @@ impl Conversation {
             message::CERTIFICATE => {
                 let own = own_certificate(body).map(|der| Box::new(Certificate::read(der)));
                 if from_client {
+                    handshake.client_certificate_is(true, Some(own.is_some()), KnownBy::Message);
                     handshake.client_certificate = own;
                 } else {
                     handshake.server_certificate = own;
@@ -228,9 +229,11 @@ impl Conversation {
                     handshake.agreed_on(u16::from_be_bytes([*high, *low]));
                 }
             }
-            message::CERTIFICATE_REQUEST => handshake.client_certificate_requested = Some(true),
+            message::CERTIFICATE_REQUEST => handshake.client_certificate_is(true, None, KnownBy::Message),
             message::SERVER_HELLO_DONE => {
-                handshake.client_certificate_requested.get_or_insert(false);
+                if handshake.client_certificate_requested.is_none() {
+                    handshake.client_certificate_is(false, Some(false), KnownBy::Message);
+                }
                 handshake.resumed = Some(false);
             }
             _ => {}
@@ -286,9 +289,43 @@ impl Conversation {
         }
         if length == TLS13_ALERT {
             handshake.failed(SmolStr::new_static("encrypted_alert"), time_ns);
-        } else {
-            handshake.finished(time_ns);
+            return;
         }
+        if self.carrier == Carrier::Tcp
+            && handshake.early_data != Some(true)
+            && let Some((requested, sent)) = client_certificate_by(handshake.cipher_number, length)
+        {
+            handshake.client_certificate_is(requested, Some(sent), KnownBy::RecordLength);
+        }
+        handshake.finished(time_ns);
+    }
+}
+
+/// What the length of the client's first encrypted record in TLS 1.3 says of its certificate: `(asked for, shown)`.
+///
+/// It holds the Certificate message where one was asked for, alone or with what follows it, else the Finished, whose
+/// length is the hash's (RFC 8446 §4.4).
+fn client_certificate_by(cipher: Option<u16>, length: usize) -> Option<(bool, bool)> {
+    /// Header, empty context, empty list.
+    const EMPTY_CERTIFICATE: usize = 4 + 1 + 3;
+    /// No X.509 certificate in its message is as short; raw public keys may be.
+    const SHORTEST_CERTIFICATE: usize = 160;
+    let (hash, tag) = match cipher? {
+        0x1301 | 0x1303 | 0x1304 => (32, 16),
+        0x1302 => (48, 16),
+        // CCM with a short tag.
+        0x1305 => (32, 8),
+        _ => return None,
+    };
+    // Behind the content come its type and the tag.
+    let content = length.checked_sub(1 + tag)?;
+    let finished = 4 + hash;
+    if content == finished {
+        Some((false, false))
+    } else if content == EMPTY_CERTIFICATE || content == EMPTY_CERTIFICATE + finished {
+        Some((true, false))
+    } else {
+        (content >= SHORTEST_CERTIFICATE).then_some((true, true))
     }
 }
 

@@ -53,8 +53,12 @@ pub struct Handshake {
     pub ech: Option<bool>,
     /// Whether the server sent a HelloRetryRequest.
     pub hello_retry: Option<bool>,
-    /// Whether the server asked for a certificate of the client; unknown in TLS 1.3, where that is encrypted.
+    /// Whether the server asked for a certificate of the client.
     pub client_certificate_requested: Option<bool>,
+    /// Whether the client showed one.
+    pub client_certificate_sent: Option<bool>,
+    /// How these two are known.
+    pub client_certificate_known_by: Option<KnownBy>,
     /// The server's own certificate (before TLS 1.3, where it is encrypted).
     pub server_certificate: Option<Box<Certificate>>,
     /// The client's own certificate, if it showed one (before TLS 1.3).
@@ -78,6 +82,15 @@ pub struct Handshake {
     pub(super) version_number: Option<u16>,
     pub(super) cipher_number: Option<u16>,
     pub(super) session_id: Option<Vec<u8>>,
+}
+
+/// How something is known of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownBy {
+    /// A message in clear says so.
+    Message,
+    /// The length of an encrypted record allows no other conclusion, as long as nobody pads it.
+    RecordLength,
 }
 
 /// What QUIC says around a handshake.
@@ -114,6 +127,13 @@ impl Handshake {
         row.tls_early_data = self.early_data;
         row.tls_hello_retry = self.hello_retry;
         row.tls_client_certificate_requested = self.client_certificate_requested;
+        row.tls_client_certificate_sent = self.client_certificate_sent;
+        row.tls_client_certificate_known_by = self.client_certificate_known_by.map(|by| {
+            SmolStr::new_static(match by {
+                KnownBy::Message => "message",
+                KnownBy::RecordLength => "record_length",
+            })
+        });
         row.tls_ech = self.ech;
         row.tls_established = self.established;
         row.tls_alert.clone_from(&self.alert);
@@ -136,9 +156,16 @@ impl Handshake {
         }
     }
 
-    /// The flow's column `encryption`: `mtls` where the client was seen to show a certificate, else `tls`.
-    pub fn encryption(&self) -> SmolStr {
-        SmolStr::new_static(if self.client_certificate.is_some() { "mtls" } else { "tls" })
+    /// The flow's column `encryption`: `mtls` where the client showed a certificate, else `tls`.
+    pub fn encryption(&self) -> &'static str {
+        if self.client_certificate_sent == Some(true) { "mtls" } else { "tls" }
+    }
+
+    /// Whether a certificate was asked for, and shown.
+    pub(super) fn client_certificate_is(&mut self, requested: bool, sent: Option<bool>, by: KnownBy) {
+        self.client_certificate_requested = Some(requested);
+        self.client_certificate_sent = sent;
+        self.client_certificate_known_by = Some(by);
     }
 
     pub(super) fn offered(&mut self, hello: &ClientHello<'_>, carrier: Carrier, sslv2: bool) {

@@ -134,7 +134,8 @@ table! {
     /// `internal` (both ends in the cluster), `ingress`, `egress`, or `node` (both ends on this node or unknown
     /// to Kubernetes).
     direction: Text [""] {ipfix: "flowDirection (61)"};
-    /// `tls`, `mtls`, `plaintext`, or `unknown` (nothing seen that proves either).
+    /// `tls`, `mtls`, `plaintext`, or `unknown` (nothing seen that proves either). `mtls` in TLS 1.3 is a conclusion: see
+    /// `tls_client_certificate_known_by` of `tls_handshakes`.
     encryption: Text [""] {};
     /// TLS version negotiated: `1.3`, `1.2`, `1.1`, `1.0`, `ssl3`.
     tls_version: Text [""] {otel: "tls.protocol.version", zeek: "version"};

@@ -67,8 +67,15 @@ table! {
     tls_early_data: Bool [""] {};
     /// Whether the server asked for another key share (HelloRetryRequest).
     tls_hello_retry: Bool [""] {};
-    /// Whether the server asked for the client's certificate. Encrypted, so null, in TLS 1.3.
+    /// Whether the server asked for the client's certificate. Null where nothing tells: in QUIC, in resumed sessions before
+    /// TLS 1.3, with 0-RTT data.
     tls_client_certificate_requested: Bool [""] {};
+    /// Whether the client showed a certificate. Null as above.
+    tls_client_certificate_sent: Bool [""] {};
+    /// How the two above are known: `message`, seen in clear (before TLS 1.3), or `record_length`, concluded from the length
+    /// of the client's first encrypted record in TLS 1.3 over TCP: a lone Finished and an empty answer have lengths of
+    /// their own. Wrong where a client pads its handshake, which none does unless told to.
+    tls_client_certificate_known_by: Text [""] {};
     /// Whether the client offered Encrypted ClientHello.
     tls_ech: Bool [""] {};
     /// Whether the handshake was completed.

@@ -10,12 +10,16 @@ use crate::bench::{Bench, Hosts};
 /// `openssl s_server` on the server's host.
 struct Server {
     child: Child,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
     port: u16,
 }
 
 impl Server {
     fn start(hosts: &Hosts) -> Server {
+        Server::with(hosts, &[])
+    }
+
+    fn with(hosts: &Hosts, options: &[&str]) -> Server {
         let files = tempfile::tempdir().unwrap();
         let (key, certificate) = (files.path().join("key.pem"), files.path().join("cert.pem"));
         let made = Command::new("openssl")
@@ -39,7 +43,9 @@ impl Server {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mut child = hosts
             .command(1, "openssl")
-            .args(["s_server", "-accept", "10.83.0.2:0", "-alpn", "h2,http/1.1", "-cert"])
+            .args(["s_server", "-accept", "10.83.0.2:0", "-alpn", "h2,http/1.1"])
+            .args(options)
+            .arg("-cert")
             .arg(&certificate)
             .arg("-key")
             .arg(&key)
@@ -55,7 +61,13 @@ impl Server {
             .find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned))
             .unwrap();
         let port = at.rsplit(':').next().unwrap().trim().parse().unwrap();
-        Server { child, _files: files, port }
+        Server { child, files, port }
+    }
+
+    /// What the client shows, too.
+    fn own_certificate(&self) -> [String; 4] {
+        let path = |name: &str| self.files.path().join(name).display().to_string();
+        ["-cert".to_owned(), path("cert.pem"), "-key".to_owned(), path("key.pem")]
     }
 }
 
@@ -133,6 +145,50 @@ async fn a_tls_1_2_handshake_shows_its_certificate() {
         assert_eq!(row.tls_alpn.as_deref(), Some("h2"), "{row:#?}");
     };
     both_ends_see(&["-tls1_2"], check, "1.2").await;
+}
+
+/// By the length of what the client sends first where it is encrypted.
+#[tokio::test(flavor = "multi_thread")]
+async fn mutual_tls_is_told_from_other_tls() {
+    let hosts = Hosts::new();
+    let bench = Bench::start().await;
+    let versions = [
+        ["-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"],
+        ["-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384"],
+        ["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"],
+        ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"],
+    ];
+    for (server_options, shows, expected) in [
+        (&[][..], true, (Some(false), Some(false), "tls")),
+        (&["-verify", "1"], false, (Some(true), Some(false), "tls")),
+        (&["-Verify", "1"], true, (Some(true), Some(true), "mtls")),
+    ] {
+        for version in versions {
+            let server = Server::with(&hosts, server_options);
+            let certificate = server.own_certificate();
+            let mut options = version.to_vec();
+            if shows {
+                options.extend(certificate.iter().map(String::as_str));
+            }
+            handshake(&hosts, server.port, &options);
+            let look = |bench: &Bench| bench.handshakes(server.port);
+            let rows = bench.until("two handshakes", look, |rows| rows.len() >= 2).await;
+            let by = if version[0] == "-tls1_3" { "record_length" } else { "message" };
+            let (requested, sent, encryption) = expected;
+            for row in &rows {
+                assert_eq!(row.tls_client_certificate_requested, requested, "{version:?} {row:#?}");
+                assert_eq!(row.tls_client_certificate_sent, sent, "{version:?} {row:#?}");
+                assert_eq!(row.tls_client_certificate_known_by.as_deref(), Some(by), "{version:?} {row:#?}");
+                let in_clear = row.client_certificate_subject.is_some();
+                assert_eq!(in_clear, sent == Some(true) && by == "message", "{version:?} {row:#?}");
+            }
+            let (client, accepted) = bench.both_ends(server.port).await;
+            for flow in [client.last().unwrap(), accepted.last().unwrap()] {
+                assert_eq!(flow.encryption.as_deref(), Some(encryption), "{version:?} {flow:#?}");
+            }
+        }
+    }
+    bench.stop().await;
 }
 
 /// Handshakes while the server's host drops packets that `matches` says, of the client's to the server.

@@ -96,6 +96,7 @@ fn a_tls13_resumption_with_early_data_is_known_by_its_extensions() {
         talk([(CLIENT, &hello[..]), (CLIENT, &early), (SERVER, &answer), (CLIENT, &finished13())]).unwrap();
     assert_eq!((handshake.psk_offered, handshake.early_data), (Some(true), Some(true)));
     assert_eq!((handshake.resumed, handshake.established), (Some(true), Some(true)));
+    assert_eq!(handshake.client_certificate_requested, None, "the first record may be early data");
     assert_eq!(handshake.handshake_us, Some(3000), "early data is no end of a handshake");
 }
 
@@ -154,12 +155,56 @@ fn mutual_tls_is_a_client_that_shows_a_certificate() {
     };
     let shown = asked(Some(&[b"the client's"]));
     assert_eq!(shown.client_certificate_requested, Some(true));
-    assert_eq!((shown.encryption().as_str(), shown.client_certificate.is_some()), ("mtls", true));
+    assert_eq!((shown.encryption(), shown.client_certificate.is_some()), ("mtls", true));
     assert_eq!(fingerprint(shown.client_certificate.as_deref()), Some(sha256(b"the client's")));
     // Asked, it may answer with an empty list.
     let declined = asked(Some(&[]));
-    assert_eq!((declined.client_certificate_requested, declined.encryption().as_str()), (Some(true), "tls"));
-    assert_eq!(declined.client_certificate, None);
+    assert_eq!((declined.client_certificate_requested, declined.encryption()), (Some(true), "tls"));
+    assert_eq!((declined.client_certificate_sent, declined.client_certificate), (Some(false), None));
+    assert_eq!(
+        (shown.client_certificate_sent, shown.client_certificate_known_by),
+        (Some(true), Some(KnownBy::Message))
+    );
+}
+
+/// The lengths are OpenSSL's and BoringSSL's own: messages in a record each, or together in one.
+#[test]
+fn tls13_shows_a_client_certificate_by_the_length_of_records() {
+    let said = |cipher, length| {
+        let handshake = talk([
+            (CLIENT, &hello()[..]),
+            (SERVER, &answer13(cipher, 29)),
+            (CLIENT, &record(23, &vec![0; length])),
+        ])
+        .unwrap();
+        assert_eq!(handshake.established, Some(true));
+        let known = handshake.client_certificate_known_by;
+        assert_eq!(known.is_some(), handshake.client_certificate_requested.is_some());
+        assert!(known.is_none_or(|by| by == KnownBy::RecordLength));
+        assert_eq!(handshake.encryption() == "mtls", handshake.client_certificate_sent == Some(true));
+        (handshake.client_certificate_requested, handshake.client_certificate_sent)
+    };
+    let (no, declined, shown) =
+        ((Some(false), Some(false)), (Some(true), Some(false)), (Some(true), Some(true)));
+    for (cipher, length, expected) in [
+        (0x1301, 53, no),
+        (0x1302, 69, no),
+        (0x1303, 53, no),
+        (0x1305, 45, no),
+        (0x1301, 25, declined),
+        (0x1302, 25, declined),
+        (0x1301, 61, declined),
+        (0x1302, 77, declined),
+        (0x1301, 408, shown),
+        (0x1302, 2_000, shown),
+        (0x1301, 69, (None, None)),
+        (0x1302, 53, (None, None)),
+        (0x1301, 120, (None, None)),
+        (0x1301, 3, (None, None)),
+        (0x00c6, 53, (None, None)),
+    ] {
+        assert_eq!(said(cipher, length), expected, "{cipher:x} {length}");
+    }
 }
 
 /// By the session's id that the server repeats, or by a switch without a certificate (a ticket).
