@@ -41,8 +41,8 @@ pub struct Config {
     #[arg(long, env = "WEIR_PROBE_EXCHANGE_ROWS", default_value_t = 2_000)]
     pub exchange_rows: u32,
     /// TCP connections that the kernel keeps the state of at once: 16 bytes each, and 256 more (exchanges: 470) while it is
-    /// open. Those beyond are missing, and counted.
-    #[arg(long, env = "WEIR_PROBE_CONNECTIONS", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..))]
+    /// open. Those beyond are missing, and counted. Each look for new ones takes 8 ns for each of these, used or not.
+    #[arg(long, env = "WEIR_PROBE_CONNECTIONS", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
     /// Seconds without a packet after which a UDP flow is over.
     #[arg(long, env = "WEIR_PROBE_UDP_IDLE", default_value = "30", value_parser = seconds)]
@@ -86,7 +86,7 @@ impl Default for Config {
             interval: Duration::from_secs(10),
             ring_bytes: 4 << 20,
             exchange_rows: 2_000,
-            connections: 262_144,
+            connections: 131_072,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             queue_bytes: 8 << 20,

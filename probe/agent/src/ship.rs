@@ -27,6 +27,17 @@ macro_rules! rows {
                 0 $(+ self.$field.len())+
             }
 
+            /// Makes room for the next ones, with as much memory as these had needed.
+            pub(crate) fn clear(&mut self) {
+                $(
+                    if self.$field.len() < self.$field.capacity() / 4 {
+                        self.$field = Vec::new();
+                    } else {
+                        self.$field.clear();
+                    }
+                )+
+            }
+
             /// Puts them into an entry of the journal, a batch each of at most [`MAX_BATCH_ROWS`].
             ///
             /// # Errors

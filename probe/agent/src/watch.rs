@@ -560,7 +560,7 @@ impl Watch {
         if self.rows.len() == 0 && !self.kernel.events.has_read() {
             return;
         }
-        let rows = std::mem::take(&mut self.rows);
+        let mut rows = std::mem::take(&mut self.rows);
         let mut entry = Entry::new();
         let encoded = rows.write(&mut self.journal, &mut entry);
         self.flows.write_changes(&mut entry);
@@ -581,6 +581,8 @@ impl Watch {
             self.unwritten_rows += rows.len() as u64;
         }
         self.kernel.events.release();
+        rows.clear();
+        self.rows = rows;
     }
 }
 

@@ -228,7 +228,7 @@ pub struct First {
 }
 
 /// A hash by the address of a socket; user space sets its size before load.
-pub type BySocket<T> = HashMap<u64, T, 262_144, { BPF_F_NO_PREALLOC as usize }>;
+pub type BySocket<T> = HashMap<u64, T, 131_072, { BPF_F_NO_PREALLOC as usize }>;
 
 /// Access to a hash by the address of a socket.
 pub trait Table<T> {
