@@ -167,7 +167,7 @@ fn mutual_tls_is_a_client_that_shows_a_certificate() {
     );
 }
 
-/// The lengths are OpenSSL's and BoringSSL's own: messages in a record each, or together in one.
+/// The lengths are OpenSSL's and `BoringSSL`'s own: messages in a record each, or together in one.
 #[test]
 fn tls13_shows_a_client_certificate_by_the_length_of_records() {
     let said = |cipher, length| {
