@@ -75,7 +75,7 @@ case ${1:-run} in
   test)
     "$0" run
     apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables nginx=nginx-light python3=python3 \
-      /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump /usr/sbin/dnsmasq=dnsmasq-base dig=bind9-dnsutils
+      /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump /usr/sbin/dnsmasq=dnsmasq-base dig=bind9-dnsutils gnutls-cli=gnutls-bin
     golang; aioquic ;;
   bench)
     "$0" run

@@ -5,6 +5,7 @@
 //! |--------------|--------------------------------------------------------------------|
 //! | `records.rs` | what comes out of the kernel: connections, first bytes, UDP, DNS      |
 //! | `capture.rs` | captures on demand: the filter, a packet                              |
+//! | `certificate.rs` | certificates that a TLS library was given to read                 |
 //! | `exchange.rs`| request/response turns, and what caused them                        |
 //! | `fields.rs`  | the kernel fields whose offsets user space resolves before load     |
 //! | `lost.rs`    | every way to lose something, one counter each                       |
@@ -16,11 +17,13 @@
 #![expect(clippy::pub_underscore_fields, reason = "padding has a name and is written by both sides")]
 
 pub mod capture;
+mod certificate;
 mod exchange;
 mod fields;
 mod lost;
 mod records;
 
+pub use certificate::*;
 pub use exchange::*;
 pub use fields::{FIELD_NAMES, Field};
 pub use lost::Lost;
@@ -33,7 +36,7 @@ pub const ABI_VERSION: u32 = 1;
 /// Names of maps and globals, as the object's symbols have them.
 pub mod names {
     /// Ring buffer: [`crate::ConnRecord`], [`crate::ChunkHead`] with bytes, [`crate::UdpRecord`],
-    /// [`crate::DatagramHead`] with bytes.
+    /// [`crate::DatagramHead`] with bytes, exchanges, [`crate::CertificateHead`] with bytes.
     pub const EVENTS: &str = "WEIR_EVENTS";
     /// Hash: address of a socket → what is known of its connection.
     pub const CONNS: &str = "WEIR_CONNS";
@@ -53,6 +56,8 @@ pub mod names {
     pub const GO: &str = "WEIR_GO";
     /// Global: whether exchanges are wanted, `u32`.
     pub const EXCHANGES: &str = "WEIR_EXCHANGES";
+    /// Global: whether TLS libraries are probed, `u32`.
+    pub const LIBRARIES: &str = "WEIR_LIBRARIES";
     /// Global: offsets of [`crate::Field`]s, `[u32; Field::COUNT]`.
     pub const OFFSETS: &str = "WEIR_OFFSETS";
     /// Global whose name says the object's [`crate::ABI_VERSION`]: loading another version's object finds none.

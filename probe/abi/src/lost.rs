@@ -42,11 +42,15 @@ pub enum Lost {
     HandshakeDatagrams = 17,
     /// A connection's end was passed over by the kernel: its last flow row is missing.
     CloseUnseen = 18,
+    /// A certificate was longer than what is copied of one.
+    CertificateTooLong = 19,
+    /// A certificate could not be read in its program's memory.
+    CertificateUnreadable = 20,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 21;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -140,6 +144,16 @@ impl Lost {
             Lost::CloseUnseen,
             "close_unseen",
             "last rows of connections missing: the kernel called no program when they closed",
+        ),
+        (
+            Lost::CertificateTooLong,
+            "certificate_too_long",
+            "certificates of TLS 1.3 missing: longer than what the probe copies of one",
+        ),
+        (
+            Lost::CertificateUnreadable,
+            "certificate_unreadable",
+            "certificates of TLS 1.3 missing: their program's memory could not be read",
         ),
     ];
 

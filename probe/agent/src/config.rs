@@ -44,6 +44,9 @@ pub struct Config {
     /// open. Those beyond are missing, and counted. Each look for new ones takes 8 ns for each of these, used or not.
     #[arg(long, env = "WEIR_PROBE_CONNECTIONS", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: u32,
+    /// Read certificates of TLS 1.3, which the wire has encrypted, where programs' TLS libraries do (OpenSSL, Go, …).
+    #[arg(long, env = "WEIR_PROBE_LIBRARY_PROBES", default_value = "on", action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), value_name = "on|off")]
+    pub library_probes: bool,
     /// Seconds without a packet after which a UDP flow is over.
     #[arg(long, env = "WEIR_PROBE_UDP_IDLE", default_value = "30", value_parser = seconds)]
     pub udp_idle: Duration,
@@ -87,6 +90,7 @@ impl Default for Config {
             ring_bytes: 4 << 20,
             exchange_rows: 2_000,
             connections: 131_072,
+            library_probes: true,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             queue_bytes: 8 << 20,

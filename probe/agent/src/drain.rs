@@ -1,8 +1,9 @@
 //! Bytes out of the kernel → records.
 
 use weir_abi::{
-    ChunkHead, ConnRecord, DatagramHead, ExchangeRecord, FirstExchange, KIND_CHUNK, KIND_CLOSED,
-    KIND_DATAGRAM, KIND_EXCHANGE, KIND_FIRST_EXCHANGE, KIND_LIVING, KIND_UDP, UdpRecord,
+    CertificateHead, ChunkHead, ConnRecord, DatagramHead, ExchangeRecord, FirstExchange, KIND_CERTIFICATE,
+    KIND_CHUNK, KIND_CLOSED, KIND_DATAGRAM, KIND_EXCHANGE, KIND_FIRST_EXCHANGE, KIND_LIVING, KIND_UDP,
+    UdpRecord,
 };
 
 use crate::sys;
@@ -14,6 +15,8 @@ pub(crate) enum Record<'a> {
     Conn(ConnRecord),
     /// Bytes of a handshake.
     Chunk(ChunkHead, &'a [u8]),
+    /// A certificate that a TLS library read.
+    Certificate(CertificateHead, &'a [u8]),
     /// A turn is over.
     Exchange(ExchangeRecord),
     /// The same, with its connection.
@@ -32,6 +35,11 @@ pub(crate) fn record(bytes: &[u8]) -> Option<Record<'_>> {
             let head: ChunkHead = sys::read(bytes)?;
             let start = size_of::<ChunkHead>();
             Some(Record::Chunk(head, bytes.get(start..start + usize::from(head.len))?))
+        }
+        KIND_CERTIFICATE => {
+            let head: CertificateHead = sys::read(bytes)?;
+            let start = size_of::<CertificateHead>();
+            Some(Record::Certificate(head, bytes.get(start..start + usize::from(head.len))?))
         }
         KIND_EXCHANGE => Some(Record::Exchange(sys::read(bytes)?)),
         KIND_FIRST_EXCHANGE => Some(Record::FirstExchange(Box::new(sys::read(bytes)?))),
@@ -72,6 +80,10 @@ mod tests {
         assert!(record(&chunk).is_none(), "five bytes said, four there");
         chunk[2..4].copy_from_slice(&4_u16.to_ne_bytes());
         assert!(matches!(record(&chunk), Some(Record::Chunk(_, [0, 0, 0, 0]))));
+        let mut certificate = vec![0; size_of::<CertificateHead>() + 4];
+        certificate[0] = KIND_CERTIFICATE;
+        certificate[2..4].copy_from_slice(&5_u16.to_ne_bytes());
+        assert!(record(&certificate).is_none(), "five bytes said, four there");
         let mut datagram = vec![0; size_of::<DatagramHead>() + 4];
         datagram[0] = KIND_DATAGRAM;
         datagram[2..4].copy_from_slice(&5_u16.to_ne_bytes());

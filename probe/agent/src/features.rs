@@ -23,6 +23,8 @@ pub(crate) enum Hook {
         /// The map whose values it visits.
         over: Option<&'static str>,
     },
+    /// Functions of programs and libraries, put there as they are found.
+    Library,
 }
 
 /// A piece of what the probe sees.
@@ -51,6 +53,10 @@ pub(crate) const BACKFILL: &str = "weir_backfill";
 pub(crate) const SILENT: &str = "weir_silent";
 /// The piece that has exchanges.
 pub(crate) const EXCHANGES: &str = "exchanges";
+/// The program that reads certificates where libraries do.
+pub(crate) const CERTIFICATE: &str = "weir_certificate";
+/// The piece that has certificates of TLS 1.3; it can be switched off.
+pub(crate) const LIBRARIES: &str = "certificates from TLS libraries";
 /// The piece that tells goroutines apart; user space looks for Go programs only where it works.
 pub(crate) const GOROUTINES: &str = "goroutines";
 
@@ -107,6 +113,15 @@ pub(crate) static FEATURES: &[Feature] = &[
         programs: &[],
         fields: &[Field::FsBase],
     },
+    Feature {
+        name: LIBRARIES,
+        without: "certificates of TLS 1.3 are missing",
+        needed: false,
+        // Which connection a thread is at is told by the receive calls.
+        level: Level::Exchanges,
+        programs: &[(CERTIFICATE, Hook::Library)],
+        fields: &[Field::ThreadId],
+    },
 ];
 
 /// How a piece is doing.
@@ -125,6 +140,8 @@ pub enum FeatureState {
     On,
     /// The configured level leaves it out.
     NotAsked,
+    /// A flag of its own switched it off.
+    SwitchedOff,
     /// This kernel lacks something for it.
     Off {
         /// What the kernel said.
@@ -151,6 +168,7 @@ impl std::fmt::Display for FeatureStatus {
         match &self.state {
             FeatureState::On => write!(f, "{}: on", self.name),
             FeatureState::NotAsked => write!(f, "{}: left out by the level", self.name),
+            FeatureState::SwitchedOff => write!(f, "{}: switched off", self.name),
             FeatureState::Off { reason, without } => write!(f, "{}: off, so {without} ({reason})", self.name),
         }
     }

@@ -4,21 +4,18 @@
 //! Only on x86-64: elsewhere the running goroutine is in a register that the kernel's programs don't see. Never here:
 //! symbols or debug info, which production binaries lack (but for programs with C in them, whose linker chose the place).
 
-use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs::File;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use weir_abi::GoLayout;
 
-/// Sections of a file that are looked at; more is no program of Go's.
-const MAX_SECTIONS: u64 = 1_024;
-/// Largest symbol table that is searched.
-const MAX_SYMBOLS: u64 = 64 << 20;
+use crate::census::{self, FileId};
+use crate::elf::Elf;
+
 /// Programs whose layout is remembered; forgotten when there are more.
 const MAX_FILES: usize = 8_192;
 
-const PT_TLS: u32 = 7;
-const BUILD_INFO: &[u8] = b".go.buildinfo";
+const BUILD_INFO: &str = ".go.buildinfo";
 const BUILD_INFO_MAGIC: &[u8] = b"\xff Go buildinf:";
 /// Where the version begins, since Go 1.18.
 const BUILD_INFO_HEADER: usize = 32;
@@ -33,78 +30,61 @@ pub(crate) enum Change {
     Ended(u32),
 }
 
-/// The processes that were looked at.
+/// The processes that are Go's.
 #[derive(Default)]
 pub(crate) struct GoPrograms {
-    /// By process: whether it is Go's, and by which file.
-    processes: HashMap<u32, Known>,
-    /// By device and inode.
-    files: HashMap<(u64, u64), Option<GoLayout>>,
-    round: u64,
-}
-
-struct Known {
-    file: (u64, u64),
-    is_go: bool,
-    round: u64,
+    processes: HashSet<u32>,
+    files: HashMap<FileId, Option<GoLayout>>,
 }
 
 impl GoPrograms {
-    /// Looks at all processes; those known already cost a `stat`.
-    pub(crate) fn look_around(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        self.round += 1;
-        let Ok(entries) = fs::read_dir("/proc") else { return changes };
-        for entry in entries.flatten() {
-            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(pid) = pid {
-                self.look_at(pid, &mut changes);
-            }
-        }
-        let round = self.round;
-        self.processes.retain(|pid, known| {
-            let is_there = known.round == round;
-            if !is_there && known.is_go {
-                changes.push(Change::Ended(*pid));
-            }
-            is_there
-        });
+    /// What changes of the processes mean here.
+    pub(crate) fn follow(&mut self, changes: &[census::Change]) -> Vec<Change> {
         changes
+            .iter()
+            .filter_map(|change| match *change {
+                census::Change::Began(pid, file) => self.began(pid, file),
+                census::Change::Ended(pid) => self.processes.remove(&pid).then_some(Change::Ended(pid)),
+            })
+            .collect()
     }
 
-    fn look_at(&mut self, pid: u32, changes: &mut Vec<Change>) {
-        let path = format!("/proc/{pid}/exe");
-        // A kernel thread has none; a process may be gone.
-        let Ok(metadata) = fs::metadata(&path) else { return };
-        let file = (metadata.dev(), metadata.ino());
-        let before = self.processes.get_mut(&pid).map(|known| {
-            known.round = self.round;
-            (known.file, known.is_go)
-        });
-        if before.is_some_and(|(known, _)| known == file) {
-            return;
-        }
+    fn began(&mut self, pid: u32, file: FileId) -> Option<Change> {
         if self.files.len() > MAX_FILES {
             self.files.clear();
         }
+        let path = format!("/proc/{pid}/exe");
         let layout =
-            *self.files.entry(file).or_insert_with(|| File::open(&path).ok().and_then(|file| of_file(&file)));
-        self.processes.insert(pid, Known { file, is_go: layout.is_some(), round: self.round });
-        match layout {
-            Some(layout) => changes.push(Change::Began(pid, layout)),
-            None if before.is_some_and(|(_, was_go)| was_go) => changes.push(Change::Ended(pid)),
-            None => {}
-        }
+            *self.files.entry(file).or_insert_with(|| File::open(path).ok().and_then(|file| of_file(&file)));
+        let layout = layout?;
+        self.processes.insert(pid);
+        Some(Change::Began(pid, layout))
     }
 }
 
 /// The layout of a program; `None` if it isn't Go's, or of a version or machine that we don't know.
 fn of_file(file: &File) -> Option<GoLayout> {
-    let elf = Elf::read(file)?;
-    let (at, len) = elf.section(BUILD_INFO)?;
-    let head = read(file, at, len.min(128))?;
+    layout(&Elf::read(file)?)
+}
+
+/// As above.
+pub(crate) fn layout(elf: &Elf<'_>) -> Option<GoLayout> {
+    let info = elf.section(BUILD_INFO)?;
+    let head = elf.bytes(info.offset, info.length.min(128))?;
     let (goid, parent) = offsets(&version(&head)?)?;
-    Some(GoLayout { g: elf.goroutine_pointer()?, goid, parent, _pad: 0 })
+    Some(GoLayout { g: goroutine_pointer(elf)?, goid, parent, _pad: 0 })
+}
+
+/// Where, from the thread's own storage, the pointer to the running goroutine is kept: right below, as Go's own linker
+/// has it; elsewhere if C's linker put other thread-local variables there, and then a symbol says where.
+fn goroutine_pointer(elf: &Elf<'_>) -> Option<i32> {
+    let Some((size, align)) = elf.thread_storage() else { return Some(-8) };
+    if size <= 8 {
+        return Some(-8);
+    }
+    let storage = size.checked_next_multiple_of(align.max(1))?;
+    let at = elf.thread_local("runtime.tlsg")?;
+    i32::try_from(i64::try_from(at).ok()? - i64::try_from(storage).ok()?).ok()
 }
 
 /// The version in the build information, such as `go1.26.8`.
@@ -131,95 +111,6 @@ fn offsets(version: &str) -> Option<(u32, u32)> {
         26 => Some((152, 280)),
         _ => None,
     }
-}
-
-/// What is needed of a 64-bit ELF file.
-struct Elf<'a> {
-    file: &'a File,
-    sections: Vec<u8>,
-    names: Vec<u8>,
-    segments: Vec<u8>,
-}
-
-const SECTION: usize = 64;
-const SEGMENT: usize = 56;
-
-impl<'a> Elf<'a> {
-    fn read(file: &'a File) -> Option<Elf<'a>> {
-        const X86_64: u16 = 62;
-        let header = read(file, 0, 64)?;
-        // 64-bit, little-endian.
-        if !header.starts_with(b"\x7fELF\x02\x01") || half(&header, 18)? != X86_64 {
-            return None;
-        }
-        let (segments, sections) = (long(&header, 32)?, long(&header, 40)?);
-        let (segment_count, section_count) = (half(&header, 56)?, half(&header, 60)?);
-        if u64::from(section_count) > MAX_SECTIONS {
-            return None;
-        }
-        let sections = read(file, sections, u64::from(section_count) * SECTION as u64)?;
-        let segments = read(file, segments, u64::from(segment_count) * SEGMENT as u64)?;
-        let names = sections.get(usize::from(half(&header, 62)?) * SECTION..)?;
-        let names = read(file, long(names, 24)?, long(names, 32)?.min(1 << 16))?;
-        Some(Elf { file, sections, names, segments })
-    }
-
-    /// Where a section lies in the file: `(offset, length)`.
-    fn section(&self, name: &[u8]) -> Option<(u64, u64)> {
-        let found = self.sections.chunks_exact(SECTION).find(|section| {
-            let at = word(section, 0).unwrap_or(u32::MAX) as usize;
-            let rest = self.names.get(at..).unwrap_or_default();
-            rest.starts_with(name) && rest.get(name.len()) == Some(&0)
-        })?;
-        Some((long(found, 24)?, long(found, 32)?))
-    }
-
-    /// Where, from the thread's own storage, the pointer to the running goroutine is kept: right below, as Go's own
-    /// linker has it; elsewhere if C's linker put other thread-local variables there, and then a symbol says where.
-    fn goroutine_pointer(&self) -> Option<i32> {
-        let segment = self.segments.chunks_exact(SEGMENT).find(|segment| word(segment, 0) == Some(PT_TLS));
-        let Some(segment) = segment else { return Some(-8) };
-        let (size, align) = (long(segment, 40)?, long(segment, 48)?.max(1));
-        if size <= 8 {
-            return Some(-8);
-        }
-        let storage = size.checked_next_multiple_of(align)?;
-        i32::try_from(i64::try_from(self.symbol(b"runtime.tlsg")?).ok()? - i64::try_from(storage).ok()?).ok()
-    }
-
-    /// A symbol's value.
-    fn symbol(&self, name: &[u8]) -> Option<u64> {
-        const SYMBOL: usize = 24;
-        let (symbols, names) = (self.section(b".symtab")?, self.section(b".strtab")?);
-        if symbols.1 > MAX_SYMBOLS || names.1 > MAX_SYMBOLS {
-            return None;
-        }
-        let (symbols, names) = (read(self.file, symbols.0, symbols.1)?, read(self.file, names.0, names.1)?);
-        let found = symbols.chunks_exact(SYMBOL).find(|symbol| {
-            let at = word(symbol, 0).unwrap_or(u32::MAX) as usize;
-            let rest = names.get(at..).unwrap_or_default();
-            rest.starts_with(name) && rest.get(name.len()) == Some(&0)
-        })?;
-        long(found, 8)
-    }
-}
-
-fn read(file: &File, at: u64, len: u64) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(len.min(MAX_SYMBOLS)).ok()?];
-    file.read_exact_at(&mut bytes, at).ok()?;
-    Some(bytes)
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 #[cfg(test)]

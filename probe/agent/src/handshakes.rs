@@ -3,9 +3,11 @@
 
 mod datagrams;
 
+use std::collections::VecDeque;
+
 use hashbrown::HashMap;
 use smol_str::SmolStr;
-use weir_abi::{ChunkHead, Conn, SIDE_CLIENT};
+use weir_abi::{CertificateHead, ChunkHead, Conn, ROLE_CLIENT, ROLE_SERVER, SIDE_CLIENT};
 use weir_dissect::tls::{Conversation, Handshake, Progress, Side};
 use weir_model::{FlowRow, TlsHandshakeRow};
 
@@ -17,6 +19,9 @@ pub(crate) use datagrams::UdpHandshakes;
 
 /// Most connections whose handshake is remembered; more are counted as given up.
 const MAX_CONNECTIONS: usize = 131_072;
+
+/// How long a server's library may take until it reads the client's certificate, which came with the handshake's end.
+const CERTIFICATE_PATIENCE_NS: i64 = 1_000_000_000;
 
 /// What a flow's row says about its encryption.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +64,8 @@ struct Live {
     conn: Conn,
     conversation: Conversation,
     streams: [Stream; 2],
+    /// It is over; the row waits for the client's certificate.
+    waits: bool,
 }
 
 /// The handshakes of all open connections, by socket cookie.
@@ -67,11 +74,22 @@ pub(crate) struct Handshakes {
     talks: HashMap<u64, Talk>,
     /// Handshakes whose bytes had a hole when their connection ended, or that came when there were too many.
     pub(crate) given_up: u64,
+    /// Certificates that a library read and that belong to no handshake that we know.
+    pub(crate) certificates_given_up: u64,
     /// How many have bytes and no row yet.
     under_way: u64,
+    /// Whether libraries are probed.
+    has_libraries: bool,
+    /// Connections whose row waits for the client's certificate, and until when.
+    waiting: VecDeque<(i64, u64)>,
 }
 
 impl Handshakes {
+    /// With certificates from TLS libraries, if those are probed.
+    pub(crate) fn new(has_libraries: bool) -> Handshakes {
+        Handshakes { has_libraries, ..Handshakes::default() }
+    }
+
     /// Takes over what an earlier run of the probe knew of a connection.
     pub(crate) fn restore(&mut self, cookie: u64, facts: Facts) {
         self.talks.insert(cookie, Talk { live: None, facts: Some(facts) });
@@ -99,10 +117,11 @@ impl Handshakes {
                 conn: head.conn,
                 conversation: Conversation::new(),
                 streams: <[Stream; 2]>::default(),
+                waits: false,
             };
             Talk { live: Some(Box::new(live)), facts: None }
         });
-        let live = talk.live.as_mut()?;
+        let live = talk.live.as_mut().filter(|live| !live.waits)?;
         let side = if head.side == SIDE_CLIENT { Side::Client } else { Side::Server };
         let time_ns = context.clock.utc(head.time_ns);
         let mut progress = Progress::NeedMore;
@@ -121,8 +140,62 @@ impl Handshakes {
                 None
             }
             Progress::Done => {
+                let hides = live.conversation.handshake().is_some_and(Handshake::hides_client_certificate);
+                if self.has_libraries && hides && live.conn.role == ROLE_SERVER {
+                    live.waits = true;
+                    talk.facts = live.conversation.handshake().map(facts);
+                    self.waiting.push_back((time_ns + CERTIFICATE_PATIENCE_NS, head.conn.cookie));
+                    return None;
+                }
                 self.under_way -= 1;
                 talk.finish(context)
+            }
+        }
+    }
+
+    /// Takes a certificate that this end's TLS library read, so the other end's; a row when the handshake waited for it.
+    pub(crate) fn certificate(
+        &mut self,
+        head: &CertificateHead,
+        der: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<TlsHandshakeRow> {
+        let talk = self.talks.get_mut(&head.cookie).filter(|talk| talk.live.is_some());
+        let Some(talk) = talk else {
+            self.certificates_given_up += 1;
+            return None;
+        };
+        let live = talk.live.as_mut()?;
+        let shown_by = if live.conn.role == ROLE_CLIENT { Side::Server } else { Side::Client };
+        if !live.conversation.read_by_library(shown_by, head.received as usize, der) {
+            self.certificates_given_up += 1;
+            return None;
+        }
+        talk.facts = live.conversation.handshake().map(facts);
+        if !live.waits {
+            return None;
+        }
+        self.under_way -= 1;
+        talk.finish(context)
+    }
+
+    /// Rows that waited long enough for a client's certificate, at the probe's end all that wait.
+    pub(crate) fn expire(
+        &mut self,
+        now: i64,
+        stopping: bool,
+        context: &mut Context<'_>,
+        rows: &mut Vec<TlsHandshakeRow>,
+    ) {
+        while let Some((until, cookie)) = self.waiting.front().copied()
+            && (stopping || until <= now)
+        {
+            self.waiting.pop_front();
+            // Its connection may have ended, or its certificate come.
+            let Some(talk) = self.talks.get_mut(&cookie) else { continue };
+            if talk.live.as_ref().is_some_and(|live| live.waits) {
+                self.under_way -= 1;
+                rows.extend(talk.finish(context));
             }
         }
     }

@@ -21,6 +21,10 @@ pub(crate) struct OwnLosses {
     pub(crate) state_unreadable: u64,
     /// Handshakes whose bytes never became whole.
     pub(crate) handshakes_given_up: u64,
+    /// Certificates that a TLS library read and that belong to no handshake that we know.
+    pub(crate) certificates_given_up: u64,
+    /// Functions of TLS libraries that could not be probed.
+    pub(crate) libraries_not_probed: u64,
     /// Exchanges that have no row of their own, since there were more than `exchange_rows` a second.
     pub(crate) exchange_rows_shed: u64,
     /// Exchanges of connections that were never introduced.
@@ -44,7 +48,7 @@ pub(crate) type KernelLosses = [u64; Lost::COUNT];
 
 impl OwnLosses {
     /// All of them with name and sentence.
-    fn all(&self) -> [(&'static str, &'static str, u64); 13] {
+    fn all(&self) -> [(&'static str, &'static str, u64); 15] {
         [
             (
                 "rows_dropped",
@@ -66,6 +70,16 @@ impl OwnLosses {
                 "handshakes_given_up",
                 "handshakes missing or partial: some of their bytes were not seen",
                 self.handshakes_given_up,
+            ),
+            (
+                "certificates_given_up",
+                "certificates of TLS 1.3 left out: a library read them, but for no handshake that they can belong to",
+                self.certificates_given_up,
+            ),
+            (
+                "libraries_not_probed",
+                "TLS libraries whose certificates of TLS 1.3 are missing: too many, or the kernel refused (CAP_SYS_PTRACE to look)",
+                self.libraries_not_probed,
             ),
             (
                 "exchanges_given_up",
@@ -161,6 +175,7 @@ impl Health {
         kernel: KernelLosses,
         own: OwnLosses,
         connections: usize,
+        probes: Option<usize>,
         features: &[FeatureStatus],
         mut template: ProbeHealthRow,
     ) -> Vec<ProbeHealthRow> {
@@ -172,6 +187,13 @@ impl Health {
             message: Some(SmolStr::new_static("connections and UDP flows that live on")),
             ..template.clone()
         }];
+        rows.extend(probes.map(|probes| ProbeHealthRow {
+            counter: Some(SmolStr::new_static("library_probes")),
+            value: probes as i64,
+            kind: Some(SmolStr::new_static("gauge")),
+            message: Some(SmolStr::new_static("functions of TLS libraries and programs that are probed")),
+            ..template.clone()
+        }));
         for feature in features.iter().filter(|feature| feature.is_off()) {
             rows.push(ProbeHealthRow {
                 counter: Some(SmolStr::new_static(feature.name)),
@@ -212,11 +234,11 @@ mod tests {
         let told = |rows: Vec<ProbeHealthRow>| -> Vec<(String, i64)> {
             rows.into_iter().map(|row| (row.counter.unwrap_or_default().to_string(), row.value)).collect()
         };
-        let first = told(health.rows(kernel, own, 5, &[], ProbeHealthRow::default()));
+        let first = told(health.rows(kernel, own, 5, None, &[], ProbeHealthRow::default()));
         let expected = [("connections", 5), ("udp_map_full", 3), ("rows_dropped", 2)];
         assert_eq!(first, expected.map(|(counter, value)| (counter.to_owned(), value)));
         kernel[Lost::UdpMapFull as usize] = 4;
-        let second = told(health.rows(kernel, own, 0, &[], ProbeHealthRow::default()));
+        let second = told(health.rows(kernel, own, 0, None, &[], ProbeHealthRow::default()));
         assert_eq!(
             second,
             [("connections", 0), ("udp_map_full", 1)].map(|(counter, value)| (counter.to_owned(), value))
@@ -229,8 +251,14 @@ mod tests {
         let features = [FeatureStatus { name: "drops", state: off }];
         for _ in 0..2 {
             let mut health = Health::default();
-            let rows =
-                health.rows([0; Lost::COUNT], OwnLosses::default(), 0, &features, ProbeHealthRow::default());
+            let rows = health.rows(
+                [0; Lost::COUNT],
+                OwnLosses::default(),
+                0,
+                None,
+                &features,
+                ProbeHealthRow::default(),
+            );
             let row = &rows[1];
             assert_eq!((row.counter.as_deref(), row.kind.as_deref()), (Some("drops"), Some("off")));
             assert_eq!(row.message.as_deref(), Some("drops: off, so rows lack it (no such type)"));

@@ -12,7 +12,9 @@
 //! | `drain.rs`      | bytes out of the kernel → records                                          |
 //! | `flows.rs`      | records of TCP connections → rows                                          |
 //! | `exchanges.rs`  | turns → rows, and what flows say about them                                |
+//! | `census.rs`, `elf.rs` | which processes there are; where functions lie in their files         |
 //! | `golang.rs`     | which processes are Go's, and where they keep their goroutines' ids        |
+//! | `libraries.rs`  | TLS libraries, and probes on what reads certificates there                 |
 //! | `udp.rs`        | UDP flows → rows                                                           |
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
 //! | `dns.rs`        | DNS → rows, and names for flows                                            |
@@ -32,11 +34,13 @@
 
 mod btf;
 mod capture;
+mod census;
 mod clock;
 mod config;
 mod confine;
 mod dns;
 mod drain;
+mod elf;
 mod ends;
 mod exchanges;
 mod features;
@@ -47,6 +51,7 @@ mod health;
 mod identity;
 mod journal;
 mod keep;
+mod libraries;
 mod load;
 mod preflight;
 mod processes;

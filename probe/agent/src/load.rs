@@ -4,10 +4,12 @@
 //! | file          | subject                                        |
 //! |---------------|------------------------------------------------|
 //! | `attach.rs`   | one feature's programs: load, attach, or undo     |
+//! | `functions.rs` | functions of programs and libraries, probed as they are found |
 //! | `offsets.rs`  | where the kernel's fields lie, and which lack     |
 //! | `pins.rs`     | programs and maps that outlive the process        |
 
 mod attach;
+mod functions;
 mod offsets;
 pub(crate) mod pins;
 
@@ -29,6 +31,7 @@ use crate::features::{self, FEATURES, FeatureState, FeatureStatus};
 use crate::preflight::{CgroupRoot, Missing};
 use crate::sys::{self, Flow, GoValue, Key, Ring, SweepValue};
 use attach::{Attached, Ground};
+pub(crate) use functions::Probed;
 use offsets::Offsets;
 use pins::Pins;
 
@@ -101,6 +104,8 @@ pub(crate) struct Wanted {
     pub(crate) connections: u32,
     /// Which features.
     pub(crate) level: Level,
+    /// Whether TLS libraries are probed.
+    pub(crate) library_probes: bool,
     /// Programs to load instead of the built-in ones.
     pub(crate) object: Option<PathBuf>,
     /// Kernel types, where the kernel has them elsewhere.
@@ -115,6 +120,7 @@ impl Wanted {
             udp_flows: config.udp_flows,
             connections: config.connections,
             level: config.level,
+            library_probes: config.library_probes,
             object: config.object.clone(),
             kernel_types: config.kernel_types.clone(),
         }
@@ -207,12 +213,15 @@ impl Kernel {
             // As late as can be: from here until ours are attached nobody looks.
             pins.take_others_off().map_err(io_error("take other kernel programs of ours off"))?;
         }
-        let ground = Ground::new(btf, cgroups, pins)?;
+        let object = wanted.object().map_err(io_error("read the kernel programs"))?;
+        let ground = Ground::new(btf, cgroups, pins, object)?;
         let mut attached = Attached::default();
         let mut features = Vec::new();
         for feature in FEATURES {
             let state = if feature.level > wanted.level {
                 FeatureState::NotAsked
+            } else if feature.name == features::LIBRARIES && !wanted.library_probes {
+                FeatureState::SwitchedOff
             } else {
                 let result = offsets
                     .check(feature, &wanted.kernel_types)
@@ -253,6 +262,18 @@ impl Kernel {
     /// The turns whose answer has fallen silent: `FirstExchange`s. None where the feature is off.
     pub(crate) fn silent(&self) -> Result<Pieces, LoadError> {
         self.iterate(features::SILENT)
+    }
+
+    /// Puts the program that reads certificates on a function of a file; it is told `cookie` each time.
+    pub(crate) fn probe_function(
+        &mut self,
+        file: &File,
+        offset: u64,
+        cookie: u64,
+    ) -> Result<Probed, LoadError> {
+        let functions = self.attached.functions(features::CERTIFICATE);
+        let functions = functions.ok_or(LoadError::NotInObject(features::CERTIFICATE))?;
+        functions.probe(&mut self.ebpf, file, offset, cookie)
     }
 
     /// How many exchanges were begun since load.
@@ -324,11 +345,13 @@ impl Kernel {
 fn load_object(wanted: &Wanted, offsets: &Offsets, pins: Option<&Pins>) -> Result<Ebpf, LoadError> {
     let object = wanted.object().map_err(io_error("read the kernel programs"))?;
     let exchanges = u32::from(wanted.level >= Level::Exchanges);
+    let libraries = u32::from(wanted.library_probes);
     let mut loader = EbpfLoader::new();
     loader
         .override_global(names::OFFSETS, &offsets.values[..], true)
         .override_global(names::ABI, &ABI_VERSION, true)
         .override_global(names::EXCHANGES, &exchanges, true)
+        .override_global(names::LIBRARIES, &libraries, true)
         .map_max_entries(names::EVENTS, wanted.ring_bytes)
         .map_max_entries(names::UDP, wanted.udp_flows)
         .map_max_entries(names::CONNS, wanted.connections)

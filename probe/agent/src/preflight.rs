@@ -35,6 +35,7 @@ impl From<&FeatureStatus> for Check {
         let (ok, found) = match &feature.state {
             FeatureState::On => (true, "works".to_owned()),
             FeatureState::NotAsked => (true, "left out by the level".to_owned()),
+            FeatureState::SwitchedOff => (true, "switched off".to_owned()),
             FeatureState::Off { reason, without } => (false, format!("off, so {without}: {reason}")),
         };
         let remedy = if ok { "" } else { "the rest works; a newer kernel has what it lacks" };

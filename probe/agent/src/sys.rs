@@ -11,11 +11,13 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aya_obj::generated::bpf_attach_type::BPF_TRACE_ITER;
+use aya_obj::generated::bpf_attach_type::{BPF_TRACE_ITER, BPF_TRACE_UPROBE_MULTI};
+use aya_obj::generated::bpf_insn;
+use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_KPROBE;
 use weir_abi::capture::{CAPTURE_TERMS, CaptureTerm, PacketHead};
 use weir_abi::{
-    ChunkHead, ConnRecord, DatagramHead, ExchangeRecord, FirstExchange, GoLayout, Sweep, Totals, UdpFlow,
-    UdpKey, UdpRecord,
+    CertificateHead, ChunkHead, ConnRecord, DatagramHead, ExchangeRecord, FirstExchange, GoLayout, Sweep,
+    Totals, UdpFlow, UdpKey, UdpRecord,
 };
 
 pub(crate) use ring::Ring;
@@ -32,6 +34,7 @@ impl Plain for ChunkHead {}
 impl Plain for UdpRecord {}
 impl Plain for DatagramHead {}
 impl Plain for PacketHead {}
+impl Plain for CertificateHead {}
 
 /// Reads a struct off the beginning of `bytes`; `None` if they are too few.
 pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
@@ -82,6 +85,7 @@ pub(crate) struct Terms(pub(crate) [CaptureTerm; CAPTURE_TERMS]);
 // SAFETY: as above.
 unsafe impl aya::Pod for Terms {}
 
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
@@ -97,6 +101,41 @@ struct LinkCreate {
     iter_info: u64,
     iter_info_len: u32,
     _pad: u32,
+}
+
+/// `union bpf_attr` as `BPF_LINK_CREATE` reads it for functions of a file.
+#[repr(C)]
+#[derive(Default)]
+struct UprobeLinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    ref_ctr_offsets: u64,
+    cookies: u64,
+    cnt: u32,
+    uprobe_flags: u32,
+    pid: u32,
+    _pad: u32,
+}
+
+/// `union bpf_attr` as `BPF_PROG_LOAD` reads it, as far as we set it.
+#[repr(C)]
+struct ProgramLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
 }
 
 /// `union bpf_attr` as `BPF_ITER_CREATE` reads it.
@@ -155,6 +194,56 @@ pub fn link_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io
         attr.iter_info = (&raw const info) as u64;
         attr.iter_info_len = size_of::<u32>() as u32;
     }
+    let fd = bpf(BPF_LINK_CREATE, &attr)?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Loads a program that is put on functions of files, by one link each ([`link_function`]).
+pub(crate) fn load_for_functions(
+    name: &str,
+    license: &CStr,
+    instructions: &[bpf_insn],
+) -> io::Result<OwnedFd> {
+    let mut prog_name = [0; 16];
+    let name = &name.as_bytes()[..name.len().min(15)];
+    prog_name[..name.len()].copy_from_slice(name);
+    let attr = ProgramLoad {
+        prog_type: BPF_PROG_TYPE_KPROBE as u32,
+        insn_cnt: instructions.len() as u32,
+        insns: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name,
+        prog_ifindex: 0,
+        expected_attach_type: BPF_TRACE_UPROBE_MULTI as u32,
+    };
+    let fd = bpf(BPF_PROG_LOAD, &attr)?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Puts such a program on the function that begins at `offset` of the file, for whoever runs it. The program is told
+/// `cookie` each time.
+pub(crate) fn link_function(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offset: u64,
+    cookie: u64,
+) -> io::Result<OwnedFd> {
+    let attr = UprobeLinkCreate {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: BPF_TRACE_UPROBE_MULTI as u32,
+        path: path.as_ptr() as u64,
+        offsets: (&raw const offset) as u64,
+        cookies: (&raw const cookie) as u64,
+        cnt: 1,
+        ..UprobeLinkCreate::default()
+    };
     let fd = bpf(BPF_LINK_CREATE, &attr)?;
     // SAFETY: the kernel just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -14,6 +14,7 @@ use weir_model::ProbeHealthRow;
 use weir_model::time::interval_start;
 use weir_wire::{ShipStats, Shipper};
 
+use crate::census::Census;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::dns::Dns;
@@ -27,6 +28,7 @@ use crate::health::{Health, OwnLosses};
 use crate::identity::Identities;
 use crate::journal::{Entry, Journal, Spool};
 use crate::keep::{self, Keep};
+use crate::libraries::Libraries;
 use crate::load::pins::Pins;
 use crate::load::{Kernel, LoadError, Pieces};
 use crate::processes::{Processes, Sighting};
@@ -78,6 +80,9 @@ pub(crate) struct Watch {
     exchanges: Option<Exchanges>,
     /// None where goroutines are not told apart.
     go: Option<GoPrograms>,
+    /// None where TLS libraries are not probed.
+    libraries: Option<Libraries>,
+    census: Census,
     processes: Processes,
     health: Health,
     losses: OwnLosses,
@@ -109,6 +114,7 @@ impl Watch {
     ) -> io::Result<Watch> {
         let exchanges = kernel.has(features::EXCHANGES).then(|| Exchanges::new(config.exchange_rows));
         let go = (exchanges.is_some() && kernel.has(features::GOROUTINES)).then(GoPrograms::default);
+        let libraries = kernel.has(features::LIBRARIES).then(Libraries::default);
         let interval_ns = config.interval.as_nanos() as i64;
         let is_adopted = keep.is_adopted();
         let Keep { identity, opened, restored, pins, features } = keep;
@@ -117,7 +123,7 @@ impl Watch {
         kernel.features.push(processes.feature());
         let mut flows = Flows::new(interval_ns);
         let mut udp = UdpFlows::new(interval_ns);
-        let mut handshakes = Handshakes::default();
+        let mut handshakes = Handshakes::new(libraries.is_some());
         let mut health = Health::default();
         let losses =
             OwnLosses { state_unreadable: u64::from(restored.unreadable > 0), ..OwnLosses::default() };
@@ -165,6 +171,8 @@ impl Watch {
             dns: Dns::new(),
             exchanges,
             go,
+            libraries,
+            census: Census::default(),
             processes,
             health,
             losses,
@@ -222,6 +230,7 @@ impl Watch {
             self.status.beat();
             self.drain();
             self.expire_dns(stopping);
+            self.expire_handshakes(stopping);
             self.look_at_processes(stopping);
             if self.has_opened()? {
                 opened = Instant::now();
@@ -234,6 +243,7 @@ impl Watch {
                 }
                 self.report_early_udp();
             }
+            self.look_at_programs(&mut looking);
             self.look_for_exchanges(&mut looking)?;
             if stopping || self.now() >= next_cut {
                 let shipped = shipper.stats();
@@ -307,7 +317,13 @@ impl Watch {
                     self.dns.chunk(&head, bytes, context, &mut self.rows.dns);
                 }
                 Some(Record::Chunk(head, bytes)) => {
+                    if let Some(libraries) = &mut self.libraries {
+                        libraries.spoke(head.conn.owner.pid);
+                    }
                     self.rows.handshakes.extend(self.handshakes.bytes(&head, bytes, context));
+                }
+                Some(Record::Certificate(head, der)) => {
+                    self.rows.handshakes.extend(self.handshakes.certificate(&head, der, context));
                 }
                 Some(Record::Udp(record)) => self.udp.began(&record),
                 Some(Record::Datagram(head, bytes)) => {
@@ -343,6 +359,13 @@ impl Watch {
         }
     }
 
+    /// Reports handshakes that waited for a certificate in vain.
+    fn expire_handshakes(&mut self, stopping: bool) {
+        let now = self.now();
+        let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+        self.handshakes.expire(now, stopping, context, &mut self.rows.handshakes);
+    }
+
     /// Looks at some of the processes that were seen for the first time, when the probe stops at all.
     fn look_at_processes(&mut self, stopping: bool) {
         let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
@@ -355,18 +378,27 @@ impl Watch {
         Ok(std::mem::replace(&mut self.opened, opened) != opened)
     }
 
-    /// Looks at new processes, and for turns whose answer has fallen silent.
+    /// Looks at new processes: which are Go's, and which have TLS libraries.
+    fn look_at_programs(&mut self, looking: &mut Looking) {
+        if (self.go.is_none() && self.libraries.is_none()) || !looking.is_time_for_processes() {
+            return;
+        }
+        let changes = self.census.look_around();
+        for change in self.go.iter_mut().flat_map(|go| go.follow(&changes)) {
+            match change {
+                Change::Began(pid, layout) => self.kernel.go_began(pid, layout),
+                Change::Ended(pid) => self.kernel.go_ended(pid),
+            }
+        }
+        if let Some(libraries) = &mut self.libraries {
+            libraries.follow(&changes, &mut self.kernel);
+        }
+    }
+
+    /// Looks for turns whose answer has fallen silent.
     fn look_for_exchanges(&mut self, looking: &mut Looking) -> Result<(), LoadError> {
         if self.exchanges.is_none() {
             return Ok(());
-        }
-        if let Some(go) = self.go.as_mut().filter(|_| looking.is_time_for_processes()) {
-            for change in go.look_around() {
-                match change {
-                    Change::Began(pid, layout) => self.kernel.go_began(pid, layout),
-                    Change::Ended(pid) => self.kernel.go_ended(pid),
-                }
-            }
         }
         if looking.is_time_for_silence(self.kernel.begun()?) {
             let began = Instant::now();
@@ -504,6 +536,9 @@ impl Watch {
             self.losses.exchanges_given_up = exchanges.given_up;
         }
         self.losses.handshakes_given_up = self.handshakes.given_up + self.udp_handshakes.given_up;
+        self.losses.certificates_given_up = self.handshakes.certificates_given_up;
+        self.losses.libraries_not_probed =
+            self.libraries.as_ref().map_or(0, |libraries| libraries.not_probed);
         self.losses.dns_unreadable = self.dns.unreadable;
         self.losses.dns_given_up = self.dns.given_up();
         self.losses.processes_gone = self.processes.gone;
@@ -518,7 +553,15 @@ impl Watch {
         };
         let living = self.flows.len() + self.udp.len();
         let features = &self.kernel.features;
-        self.rows.health.extend(self.health.rows(kernel_lost, self.losses, living, features, template));
+        let probes = self.libraries.as_ref().map(Libraries::probes);
+        self.rows.health.extend(self.health.rows(
+            kernel_lost,
+            self.losses,
+            living,
+            probes,
+            features,
+            template,
+        ));
         self.clock.follow();
         self.identities.forget_processes();
         sys::give_memory_back();

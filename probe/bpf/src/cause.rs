@@ -21,7 +21,7 @@ use weir_abi::{
 };
 
 use crate::kernel::Task;
-use crate::maps::{GO, Inbound, OPEN_SLOTS, TASKS, TaskKey, TaskState, Turn};
+use crate::maps::{GO, GO_HANDSHAKING, Inbound, OPEN_SLOTS, TASKS, TaskKey, TaskState, Turn};
 
 const NO_SLOT: u32 = OPEN_SLOTS as u32;
 
@@ -131,6 +131,26 @@ fn of_goroutine(pid: u32, goroutine: Goroutine, before: u64) -> Cause {
     find(&routine(pid, goroutine.parent), CAUSE_GOROUTINE_PARENT, CAUSE_EVENT_LOOP)
 }
 
+/// The running goroutine where one is known, else the thread. Of Go's programs that began just now only those are known
+/// that have begun a TLS handshake.
+#[inline(always)]
+pub fn current_task() -> TaskKey {
+    let task = Task::current();
+    let pid = task.pid();
+    let mut layout = GO.get_ptr(&pid);
+    if layout.is_none() {
+        layout = GO_HANDSHAKING.get_ptr(&pid);
+    }
+    let goroutine = match layout {
+        Some(layout) => running(task, unsafe { *layout }),
+        None => None,
+    };
+    match goroutine {
+        Some(goroutine) => routine(pid, goroutine.id),
+        None => thread(pid, task.thread_id()),
+    }
+}
+
 #[inline(always)]
 fn thread(pid: u32, tid: u32) -> TaskKey {
     TaskKey { id: tid as u64, pid, is_goroutine: 0 }
@@ -224,7 +244,11 @@ fn find(key: &TaskKey, sure: u8, likely: u8) -> Cause {
 /// The goroutine that runs, in a process that user space found to be Go's.
 #[inline(always)]
 fn goroutine(task: Task, pid: u32) -> Option<Goroutine> {
-    let layout: GoLayout = unsafe { *GO.get_ptr(&pid)? };
+    running(task, unsafe { *GO.get_ptr(&pid)? })
+}
+
+#[inline(always)]
+fn running(task: Task, layout: GoLayout) -> Option<Goroutine> {
     let storage = task.fs_base();
     if storage == 0 {
         return None;

@@ -27,6 +27,7 @@ use weir_abi::{
 
 use crate::cause;
 use crate::kernel::{self, Sock, Task, read, tcp};
+use crate::library;
 use crate::lost;
 use crate::maps::{
     BEGUN, BLANK, CONNS, ConnState, EVENTS, Inbound, MAY_TURN, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE,
@@ -107,8 +108,11 @@ fn advance(sk: *mut c_void, state: &mut Turn, len: u32, sent: bool) -> Result<()
     if tp.is_null() || (state.ready == 0 && !prepare(sk, tp, state, len, sent)) {
         return Ok(());
     }
+    if state.parsing != 0 {
+        library::moved(state, sent);
+    }
     let (mut asked, mut answered) = positions(sk, tp, state);
-    if state.settled == UNSETTLED && !settle(sk, state, asked, answered) {
+    if state.settled == UNSETTLED && !settle(sk, state, asked, answered, sent) {
         return Ok(());
     }
     let turns = state.settled == MAY_TURN && turns(sk, state, &mut asked, &mut answered);
@@ -170,7 +174,7 @@ fn positions(sk: *mut c_void, tp: *mut c_void, state: &Turn) -> (u32, u32) {
 
 /// Leaves out the TLS handshake, wherever it begins. `false`: it is not over.
 #[inline(always)]
-fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32) -> bool {
+fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32, sent: bool) -> bool {
     const CLIENT: usize = SIDE_CLIENT as usize;
     let conn = CONNS.of(sk);
     if conn.is_null() {
@@ -180,6 +184,14 @@ fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32) -> bool 
     let seen = conn.heads.first_ns[CLIENT] != 0;
     let begun_at = u32::from(conn.begun_at[CLIENT]);
     let is_tls = begun_at != 0 || seen && conn.heads.bytes[CLIENT][0] == RECORD_HANDSHAKE;
+    if is_tls && library::wanted() {
+        // What a server receives before the client encrypts has no certificate in TLS 1.3.
+        if state.role == ROLE_CLIENT && !sent {
+            library::received(state, answered);
+        } else if state.role == ROLE_SERVER && conn.stream[CLIENT] == STREAM_DONE {
+            library::client_encrypts(state, sent);
+        }
+    }
     if conn.stream[CLIENT] != STREAM_DONE && (is_tls || !seen) {
         // Bytes both ways, and none seen by the packet hooks: they are off.
         let is_blind = !seen && conn.heads.first_ns[SIDE_SERVER as usize] == 0 && asked > 0 && answered > 0;

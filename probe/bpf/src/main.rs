@@ -9,6 +9,7 @@
 //! | `starttls.rs`  | connections that begin in clear and may turn to TLS                     |
 //! | `exchange.rs`  | request/response turns, at the send and receive calls                   |
 //! | `cause.rs`     | which inbound exchange an outbound one is for                           |
+//! | `library.rs`   | certificates, as TLS libraries read them                              |
 //! | `udp.rs`       | UDP flows, counted where packets meet their socket                      |
 //! | `handshake.rs` | which of their datagrams are of a QUIC or DTLS handshake                |
 //! | `datagram.rs`  | whole datagrams, for protocols that want them                           |
@@ -20,7 +21,7 @@
 //! `hello.rs`, only of what begins as TLS (or turns to it: `starttls.rs`), and only up to the first encrypted record
 //! (where segments overtook each other neither can be known: those are copied up to `HELLO_LIMIT`, and the agent drops
 //! what is no handshake), of DNS, by port, there and by `datagram.rs`, and there of what `handshake.rs` takes for QUIC
-//! or DTLS, until the first data.
+//! or DTLS, until the first data. Programs' memory is read by `library.rs` only where a certificate lies.
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
@@ -32,6 +33,7 @@ mod exchange;
 mod handshake;
 mod hello;
 mod kernel;
+mod library;
 mod lifecycle;
 mod lost;
 mod maps;
@@ -70,6 +72,14 @@ fn weir_sent(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 fn weir_received(ctx: BtfTracePointContext) -> i32 {
     lost::count(exchange::moved(ctx.arg(0), ctx.arg(1), false));
+    0
+}
+
+/// A TLS library's function that reads a certificate was called; the attachment's cookie says how (`CALL_*`).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+fn weir_certificate(ctx: *mut library::Registers) -> i32 {
+    lost::count(library::called(ctx));
     0
 }
 

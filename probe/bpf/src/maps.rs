@@ -79,6 +79,16 @@ pub static TASKS: LruHashMap<TaskKey, TaskState, 16_384, 0> = LruHashMap::new();
 #[btf_map(name = "WEIR_GO")]
 pub static GO: HashMap<u32, GoLayout, 4_096, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
+/// Tasks that received on a connection whose TLS handshake is under way, until they send there; 100 bytes an entry.
+/// Full: those noted longest ago are forgotten, and the certificate that they read then is not seen.
+#[btf_map(name = "WEIR_HANDSHAKING")]
+pub static HANDSHAKING: LruHashMap<TaskKey, Handshaking, 4_096, 0> = LruHashMap::new();
+
+/// Processes of Go's that have begun a TLS handshake, told by themselves: user space may not know them yet. 64 bytes an entry.
+/// Full: those that began one longest ago are forgotten.
+#[btf_map(name = "WEIR_GO_HANDSHAKING")]
+pub static GO_HANDSHAKING: LruHashMap<u32, GoLayout, 1_024, 0> = LruHashMap::new();
+
 /// How far the copying of one direction's first bytes has come.
 pub const STREAM_NEW: u8 = 0;
 /// It looks like TLS; bytes are copied.
@@ -164,7 +174,8 @@ pub struct Turn {
     pub unsure: u8,
     /// Whether the next turn is the first behind a TLS handshake.
     pub follows_tls: u8,
-    pub _pad: u8,
+    /// Whether what was received last may still be read by the TLS library (`library.rs`).
+    pub parsing: u8,
     /// Turns so far.
     pub number: u32,
     /// What the thread that opened the connection was at.
@@ -175,7 +186,21 @@ pub struct Turn {
 
 const _: () = assert!(size_of::<Turn>() == 160);
 
-/// Key of [`TASKS`].
+/// Value of [`HANDSHAKING`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Handshaking {
+    /// The connection's socket cookie.
+    pub cookie: u64,
+    /// When the task last received there.
+    pub time_ns: u64,
+    /// How far it had read the other end's stream then.
+    pub received: u32,
+    /// Whether its certificate was taken.
+    pub taken: u32,
+}
+
+/// Key of [`TASKS`] and [`HANDSHAKING`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TaskKey {

@@ -104,6 +104,13 @@ impl Conversation {
         self.malformed
     }
 
+    /// Takes the certificate that `side` showed, as the other end's TLS library read it: in TLS 1.3 the wire doesn't show
+    /// it. A client has received `received` bytes by then. `false`: it can't be this handshake's.
+    pub fn read_by_library(&mut self, side: Side, received: usize, der: &[u8]) -> bool {
+        let Some(handshake) = self.handshake.as_mut() else { return false };
+        handshake.read_by_library(handshake.client == Some(side), received, der)
+    }
+
     /// The connection was closed, by whom if that is known: a handshake that was not over has failed.
     pub fn closed(&mut self, by: Option<Side>, reset: bool, time_ns: i64) {
         self.done = true;
@@ -291,6 +298,7 @@ impl Conversation {
             handshake.failed(SmolStr::new_static("encrypted_alert"), time_ns);
             return;
         }
+        handshake.client_record = Some(length);
         if self.carrier == Carrier::Tcp
             && handshake.early_data != Some(true)
             && let Some((requested, sent)) = client_certificate_by(handshake.cipher_number, length)

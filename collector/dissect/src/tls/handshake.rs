@@ -8,6 +8,9 @@ use super::hello::{ClientHello, ServerHello};
 use super::names::{self, is_grease};
 use super::{Carrier, Side, ja3, ja3s, ja4_over};
 
+/// A record has no more content.
+const MAX_CONTENT: usize = 1 << 14;
+
 /// What a bystander knows of a handshake. Fields are `None` where nothing that tells was seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Handshake {
@@ -59,10 +62,12 @@ pub struct Handshake {
     pub client_certificate_sent: Option<bool>,
     /// How these two are known.
     pub client_certificate_known_by: Option<KnownBy>,
-    /// The server's own certificate (before TLS 1.3, where it is encrypted).
+    /// The server's own certificate (in TLS 1.3 it is encrypted: only where its client's library was seen to read it).
     pub server_certificate: Option<Box<Certificate>>,
-    /// The client's own certificate, if it showed one (before TLS 1.3).
+    /// The client's own certificate, if it showed one (in TLS 1.3 as above).
     pub client_certificate: Option<Box<Certificate>>,
+    /// Whether a certificate was seen where a library read it, and not on the wire.
+    pub from_library: bool,
     /// Whether the handshake came to its end.
     pub established: Option<bool>,
     /// The last alert seen in clear before that, by name; a `close_notify` is none.
@@ -82,6 +87,8 @@ pub struct Handshake {
     pub(super) version_number: Option<u16>,
     pub(super) cipher_number: Option<u16>,
     pub(super) session_id: Option<Vec<u8>>,
+    /// Length of the client's first encrypted record in TLS 1.3.
+    pub(super) client_record: Option<usize>,
 }
 
 /// How something is known of a handshake.
@@ -91,6 +98,8 @@ pub enum KnownBy {
     Message,
     /// The length of an encrypted record allows no other conclusion, as long as nobody pads it.
     RecordLength,
+    /// The server's library read it.
+    Library,
 }
 
 /// What QUIC says around a handshake.
@@ -132,6 +141,7 @@ impl Handshake {
             SmolStr::new_static(match by {
                 KnownBy::Message => "message",
                 KnownBy::RecordLength => "record_length",
+                KnownBy::Library => "library",
             })
         });
         row.tls_ech = self.ech;
@@ -154,6 +164,44 @@ impl Handshake {
         if let Some(certificate) = &self.client_certificate {
             fill_client_certificate(row, certificate);
         }
+        if self.server_certificate.is_some() || self.client_certificate.is_some() {
+            let source = if self.from_library { "library" } else { "wire" };
+            row.certificate_source = Some(SmolStr::new_static(source));
+        }
+    }
+
+    /// Whether the client sent a certificate that nobody has seen: in TLS 1.3 the server's library reads it after the
+    /// handshake's last bytes were on the wire.
+    pub fn hides_client_certificate(&self) -> bool {
+        self.client_certificate_sent == Some(true) && self.client_certificate.is_none()
+    }
+
+    /// Takes the certificate that an end showed, as the other's library read it; a client has received `received` bytes by
+    /// then. `false`: it can't be this handshake's.
+    pub(super) fn read_by_library(&mut self, by_client: bool, received: usize, der: &[u8]) -> bool {
+        let has_none = if by_client { &self.client_certificate } else { &self.server_certificate }.is_none();
+        if !has_none {
+            return true;
+        }
+        // One that was resumed shows none.
+        if !self.is_tls13() || self.resumed == Some(true) {
+            return false;
+        }
+        if by_client {
+            // The client's first message is the certificate, alone or with others; a longer one fills whole records.
+            let fits = |length| length >= MAX_CONTENT || length > der.len();
+            if !self.client_record.is_some_and(fits) {
+                return false;
+            }
+            self.client_certificate = Some(Box::new(Certificate::read(der)));
+            self.client_certificate_is(true, Some(true), KnownBy::Library);
+        } else if received > der.len() {
+            self.server_certificate = Some(Box::new(Certificate::read(der)));
+        } else {
+            return false;
+        }
+        self.from_library = true;
+        true
     }
 
     /// The flow's column `encryption`: `mtls` where the client showed a certificate, else `tls`.

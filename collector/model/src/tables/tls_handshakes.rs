@@ -74,7 +74,8 @@ table! {
     tls_client_certificate_sent: Bool [""] {};
     /// How the two above are known: `message`, seen in clear (before TLS 1.3), or `record_length`, concluded from the length
     /// of the client's first encrypted record in TLS 1.3 over TCP: a lone Finished and an empty answer have lengths of
-    /// their own. Wrong where a client pads its handshake, which none does unless told to.
+    /// their own. Wrong where a client pads its handshake, which none does unless told to. `library`: in TLS 1.3 the
+    /// server's TLS library was seen to read it.
     tls_client_certificate_known_by: Text [""] {};
     /// Whether the client offered Encrypted ClientHello.
     tls_ech: Bool [""] {};
@@ -140,6 +141,9 @@ table! {
     client_certificate_key: Text [""] {zeek: "certificate.key_type"};
     /// Whether the client's certificate is signed by its own key.
     client_certificate_self_signed: Bool [""] {};
+    /// Where the certificates were read: on the `wire` (before TLS 1.3), or by the `library` that the other end's program
+    /// uses (TLS 1.3: each end's row has the other end's certificate). Null without a certificate.
+    certificate_source: Text [""] {};
     /// Whether the server's certificate does not cover the name that the client asked for.
     certificate_sni_mismatch: Bool [""] {};
     /// Where the row comes from: `probe` or `pcap`.

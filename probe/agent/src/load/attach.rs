@@ -1,5 +1,6 @@
 //! Attaches a feature's programs: all of them, or none.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -10,6 +11,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, Iter, Program, ProgramError};
 use aya::{Btf, Ebpf};
 
+use super::functions::Functions;
 use super::pins::Pins;
 use super::{LoadError, io_error};
 use crate::features::{Feature, Hook};
@@ -23,12 +25,19 @@ pub(super) struct Ground {
     cgroup: File,
     /// Where links are kept, if they shall outlive the process.
     pins: Option<Pins>,
+    /// What the programs were loaded from.
+    object: Cow<'static, [u8]>,
 }
 
 impl Ground {
-    pub(super) fn new(btf: Btf, cgroups: &CgroupRoot, pins: Option<&Pins>) -> Result<Ground, LoadError> {
+    pub(super) fn new(
+        btf: Btf,
+        cgroups: &CgroupRoot,
+        pins: Option<&Pins>,
+        object: Cow<'static, [u8]>,
+    ) -> Result<Ground, LoadError> {
         let cgroup = File::open(&cgroups.path).map_err(io_error(&cgroups.path.display().to_string()))?;
-        Ok(Ground { btf, cgroup, pins: pins.cloned() })
+        Ok(Ground { btf, cgroup, pins: pins.cloned(), object })
     }
 
     /// A program that an earlier run left at its hook.
@@ -64,6 +73,8 @@ enum Link {
     /// As above, but the program stays where it is.
     Pinned(#[expect(dead_code, reason = "held like the others")] PinnedLink),
     Iterator(OwnedFd),
+    /// Its probes come and go.
+    Library(Functions),
 }
 
 /// The programs that are at work, by name.
@@ -97,11 +108,19 @@ impl Attached {
         Ok(())
     }
 
+    /// The program that is put on functions.
+    pub(super) fn functions(&self, program: &str) -> Option<&Functions> {
+        match self.links.get(program)? {
+            Link::Library(functions) => Some(functions),
+            _ => None,
+        }
+    }
+
     /// The link of an iterator that is at work.
     pub(super) fn iterator(&self, program: &str) -> Option<&OwnedFd> {
         match self.links.get(program)? {
             Link::Iterator(link) => Some(link),
-            Link::Hook(_) | Link::Pinned(_) => None,
+            Link::Hook(_) | Link::Pinned(_) | Link::Library(_) => None,
         }
     }
 }
@@ -138,6 +157,7 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, hook: Hook, ground: &Ground) -> R
                 sys::link_iterator(fd.as_fd(), map.as_ref().map(AsFd::as_fd)).map_err(io_error(name))?;
             Ok(Link::Iterator(link))
         }
+        Hook::Library => Ok(Link::Library(Functions::new(ebpf, name, &ground.object)?)),
     }
 }
 
@@ -149,7 +169,7 @@ pub(super) fn map_of(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, LoadErr
     }
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {

@@ -115,8 +115,8 @@ fn version(wanted: &Wanted) -> io::Result<String> {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(&wanted.object()?);
     hasher.write(&fs::read(&wanted.kernel_types)?);
-    let Wanted { level, ring_bytes, udp_flows, connections, .. } = wanted;
-    hasher.write(format!("{level:?} {ring_bytes} {udp_flows} {connections}").as_bytes());
+    let Wanted { level, library_probes, ring_bytes, udp_flows, connections, .. } = wanted;
+    hasher.write(format!("{level:?} {library_probes} {ring_bytes} {udp_flows} {connections}").as_bytes());
     Ok(format!("{:016x}", hasher.finish()))
 }
 

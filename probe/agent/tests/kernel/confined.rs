@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use weir_model::ProcessRow;
+use weir_model::{ProcessRow, TlsHandshakeRow};
 
 use crate::bench::{Hosts, Keeper, collector};
+use crate::certificates::{self, Files, Server};
 use crate::processes::Client;
 
 struct Probe(Child);
@@ -77,11 +78,24 @@ async fn a_running_probe_has_given_back_what_it_needs_no_more() {
     let client = Client::connect(&hosts, at.port());
     let rows_of = |keeper: &Keeper| {
         let mut rows: Vec<ProcessRow> = keeper.rows();
-        rows.retain(|row| row.pid == Some(client.pid()));
+        rows.retain(|row| client.is_it(row));
         rows
     };
     let rows = keeper.until("the client's process", rows_of, |rows| !rows.is_empty()).await;
     client.check(&hosts, &rows[0]);
+
+    // And at TLS libraries, on which it puts probes now.
+    let (files, many) = (Files::make(), |keeper: &Keeper| certificates::probes(&keeper.rows()));
+    keeper.until("probes on libraries", many, |probes| *probes >= 2).await;
+    let server = Server::openssl(&hosts, &files, &[]);
+    certificates::openssl(&hosts, server.port, &[]);
+    let seen = |keeper: &Keeper| {
+        let rows: Vec<TlsHandshakeRow> = keeper.rows();
+        let mut rows = rows.into_iter().filter(|row| row.server_port == Some(server.port));
+        rows.find_map(|row| row.server_certificate_sha256)
+    };
+    let sha256 = keeper.until("the server's certificate", seen, Option::is_some).await.unwrap();
+    assert_eq!(sha256, files.sha256("server.pem"));
 
     let pid = probe.0.id();
     for (name, value) in [("NoNewPrivs", "1"), ("Seccomp", "2")] {

@@ -8,6 +8,7 @@
 mod bench;
 mod capture;
 mod causes;
+mod certificates;
 mod confined;
 mod dns;
 mod exchanges;

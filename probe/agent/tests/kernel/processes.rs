@@ -35,10 +35,14 @@ impl Client {
         i64::from(self.0.id())
     }
 
+    /// Before it was this program it was a fork of the test, and may have closed other tests' sockets.
+    pub(crate) fn is_it(&self, row: &ProcessRow) -> bool {
+        row.pid == Some(self.pid()) && row.process.as_deref().is_some_and(|name| name.starts_with("python3"))
+    }
+
     pub(crate) fn check(&self, hosts: &Hosts, row: &ProcessRow) {
         let path = std::fs::read_link(format!("/proc/{}/exe", self.0.id())).unwrap();
         assert_eq!(row.executable.as_deref(), path.to_str(), "{row:#?}");
-        assert!(row.process.as_deref().is_some_and(|name| name.starts_with("python3")), "{row:#?}");
         let line = row.command_line.as_deref().unwrap();
         assert!(!line.contains("horse"), "{line}");
         assert!(line.ends_with("--user joe --password *** API_TOKEN=*** amqp://joe:***@mq/shop"), "{line}");
@@ -64,7 +68,7 @@ async fn a_process_is_told_once_with_its_program_and_without_its_secrets() {
     let pid = client.pid();
     let rows_of = |bench: &Bench| {
         let mut rows: Vec<ProcessRow> = bench.rows();
-        rows.retain(|row| row.pid == Some(pid));
+        rows.retain(|row| client.is_it(row));
         rows
     };
     let rows = bench.until("its process", rows_of, |rows| !rows.is_empty()).await;

@@ -9,14 +9,14 @@ use crate::bench::{Bench, Hosts};
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/starttls.py");
 
 /// Serves one connection of a protocol on the server's host.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     _files: tempfile::TempDir,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Server {
-    fn start(hosts: &Hosts, protocol: &str) -> Server {
+    pub(crate) fn start(hosts: &Hosts, protocol: &str) -> Server {
         let files = tempfile::tempdir().unwrap();
         let (key, certificate) = (files.path().join("key.pem"), files.path().join("cert.pem"));
         make_certificate(&key, &certificate);
@@ -52,7 +52,7 @@ fn make_certificate(key: &Path, certificate: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-fn s_client(hosts: &Hosts, port: u16, protocol: &str, version: &str) {
+pub(crate) fn s_client(hosts: &Hosts, port: u16, protocol: &str, version: &str) {
     let output = hosts
         .command(0, "openssl")
         .args(["s_client", "-connect", &format!("10.83.0.2:{port}"), "-servername", "shop.weir.test"])

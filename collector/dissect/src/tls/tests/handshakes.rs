@@ -332,3 +332,45 @@ fn what_follows_the_end_in_the_same_segment_is_not_read() {
         assert!(handshake.ciphers_offered.is_none(), "cut at {segment}");
     }
 }
+
+#[test]
+fn a_certificate_that_a_library_read_is_taken_only_where_it_can_be_this_handshake_s() {
+    let der = include_bytes!("fixtures/shop.der");
+    let begun = |client_record: usize| {
+        let mut conversation = Conversation::new();
+        conversation.push(CLIENT, 0, &hello());
+        conversation.push(SERVER, 0, &answer13(0x1301, 29));
+        if client_record > 0 {
+            conversation.push(CLIENT, 0, &record(23, &vec![0; client_record]));
+        }
+        conversation
+    };
+    let mut of_server = begun(0);
+    assert!(!of_server.read_by_library(SERVER, der.len(), der), "nothing came before it");
+    assert!(of_server.read_by_library(SERVER, der.len() + 100, der));
+    assert!(of_server.read_by_library(SERVER, 9_000, b"its issuer's"), "known, and left alone");
+    let handshake = of_server.handshake().unwrap();
+    assert_eq!(fingerprint(handshake.server_certificate.as_deref()), Some(sha256(der)));
+    let mut row = weir_model::TlsHandshakeRow::default();
+    handshake.fill(&mut row);
+    assert_eq!(row.certificate_source.as_deref(), Some("library"));
+
+    for (client_record, fits) in [(0, false), (53, false), (der.len(), false), (der.len() + 30, true)] {
+        let mut of_client = begun(client_record);
+        assert_eq!(of_client.read_by_library(CLIENT, 0, der), fits, "{client_record}");
+        let handshake = of_client.handshake().unwrap();
+        assert_eq!(handshake.client_certificate.is_some(), fits);
+        assert_eq!(handshake.hides_client_certificate(), client_record > 160 && !fits);
+    }
+
+    // The wire had it, or there is none.
+    let mut clear = Conversation::new();
+    clear.push(CLIENT, 0, &hello());
+    clear.push(SERVER, 0, &answer12(false));
+    assert!(clear.read_by_library(SERVER, 9_000, der));
+    let handshake = clear.handshake().unwrap();
+    assert_eq!(fingerprint(handshake.server_certificate.as_deref()), Some(sha256(b"the server's")));
+    handshake.fill(&mut row);
+    assert_eq!(row.certificate_source.as_deref(), Some("wire"));
+    assert!(!Conversation::new().read_by_library(SERVER, 9_000, der), "no handshake");
+}
