@@ -115,7 +115,8 @@ fn tickets_of_tls_1_3_are_not_taken_for_the_answer_s_first_byte() {
     };
     let row = |number, role| {
         let mut bench = Bench { facts: Some(facts.clone()), ..Bench::new() };
-        bench.row(ExchangeRecord { number, ..answered() }, role, b"\x16\x03\x01").expect("a row")
+        let flags = if number == 1 { EXCHANGE_FOLLOWS_TLS } else { 0 };
+        bench.row(ExchangeRecord { number, flags, ..answered() }, role, b"\x16\x03\x01").expect("a row")
     };
     assert_eq!((row(1, ROLE_CLIENT).first_byte_us, row(1, ROLE_CLIENT).total_us), (None, Some(9)));
     assert_eq!(row(2, ROLE_CLIENT).first_byte_us, Some(5));
