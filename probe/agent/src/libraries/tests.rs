@@ -67,7 +67,9 @@ fn a_file_is_probed_once_and_let_go_after_its_last_user() {
     assert!(openssl >= 1, "{:?}", kernel.asked);
     let asked = kernel.asked.len();
     assert_eq!(libraries.probes(), asked);
-    pids.iter().for_each(|pid| libraries.spoke(*pid));
+    for pid in pids {
+        libraries.spoke(pid);
+    }
     look_at_all(&mut libraries, &mut kernel);
     assert_eq!(kernel.asked.len(), asked, "nothing is probed twice");
     libraries.follow(&[Change::Ended(pids[0])], &mut kernel);
