@@ -12,6 +12,13 @@ pub fn tcp_connection_id(client_isn: u32, server_isn: u32) -> SmolStr {
     format_smolstr!("{client_isn:08x}{server_isn:08x}")
 }
 
+/// The id of a TCP connection that never came to be: 32 hex digits out of its 5-tuple and the client's initial sequence
+/// number, so that the client's node and whoever saw or dropped its SYN name it alike (but not through NAT).
+pub fn unopened_id(client: (IpAddr, u16), server: (IpAddr, u16), client_isn: u32) -> SmolStr {
+    let text = format!("syn|{}|{}|{}|{}|{client_isn}", client.0, client.1, server.0, server.1);
+    hex_digest(text.as_bytes(), 16)
+}
+
 /// The id of a flow whose initial sequence numbers nobody saw (UDP; TCP that was open before we looked): 32 hex
 /// digits out of `scope` (the node or capture), 5-tuple and the time it was first seen.
 pub fn flow_id(

@@ -97,4 +97,44 @@ fields! {
     ThreadId = "task_struct.pid";
     /// `unsigned long`: where the thread's own storage lies, on x86-64 only.
     FsBase = "task_struct.thread.fsbase";
+    /// `u16`: local port in host order.
+    SockNum = "sock.__sk_common.skc_num";
+    /// `unsigned char *`: where the packet's buffer begins.
+    SkbHead = "sk_buff.head";
+    /// `u16`, from `head` on.
+    SkbNetwork = "sk_buff.network_header";
+    /// `u32`, from `head` on: where what lies in the buffer ends.
+    SkbTail = "sk_buff.tail";
+    /// `u32`, from `head` on: where `struct skb_shared_info` lies.
+    SkbEnd = "sk_buff.end";
+    /// `u32`.
+    SkbLen = "sk_buff.len";
+    /// `be16`: Ethernet's number for the network protocol.
+    SkbProtocol = "sk_buff.protocol";
+    /// `int`: the device it came in by; 0: it was made here.
+    SkbInput = "sk_buff.skb_iif";
+    /// `struct sock *`.
+    SkbSock = "sk_buff.sk";
+    /// `struct net_device *`; of a datagram that a socket took, something else.
+    SkbDevice = "sk_buff.dev";
+    /// `unsigned long`: `struct dst_entry *`, its lowest bit a flag.
+    SkbRoute = "sk_buff._skb_refdst";
+    /// `u16`.
+    SharedSegments = "skb_shared_info.gso_segs";
+    /// `struct net *`.
+    DeviceNet = "net_device.nd_net.net";
+    /// A function: what is done with a packet that came in by this route.
+    RouteInput = "dst_entry.input";
+    /// `int`: errno of an ICMP error that came while a system call held the socket.
+    SoftError = "sock.sk_err_soft";
+    /// `struct sk_buff_head`: errors that the socket's owner may ask for.
+    ErrorQueue = "sock.sk_error_queue";
+    /// `struct sk_buff *`: the last of them; the queue itself where there is none.
+    ErrorQueueLast = "sock.sk_error_queue.prev";
+    /// `char[48]`: here `struct sock_exterr_skb`.
+    SkbControl = "sk_buff.cb";
+    /// `u32`, from `cb` on.
+    QueuedErrno = "sock_exterr_skb.ee.ee_errno";
+    /// `u8`, from `cb` on: `SO_EE_ORIGIN_*`.
+    QueuedOrigin = "sock_exterr_skb.ee.ee_origin";
 }

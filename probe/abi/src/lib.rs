@@ -7,6 +7,7 @@
 //! | `capture.rs` | captures on demand: the filter, a packet                              |
 //! | `certificate.rs` | certificates that a TLS library was given to read                 |
 //! | `exchange.rs`| request/response turns, and what caused them                        |
+//! | `drops.rs`   | what it adds up for packets that it drops                              |
 //! | `fields.rs`  | the kernel fields whose offsets user space resolves before load     |
 //! | `lost.rs`    | every way to lose something, one counter each                       |
 //!
@@ -18,12 +19,14 @@
 
 pub mod capture;
 mod certificate;
+mod drops;
 mod exchange;
 mod fields;
 mod lost;
 mod records;
 
 pub use certificate::*;
+pub use drops::*;
 pub use exchange::*;
 pub use fields::{FIELD_NAMES, Field};
 pub use lost::Lost;
@@ -58,6 +61,14 @@ pub mod names {
     pub const EXCHANGES: &str = "WEIR_EXCHANGES";
     /// Global: whether TLS libraries are probed, `u32`.
     pub const LIBRARIES: &str = "WEIR_LIBRARIES";
+    /// Hash: [`crate::DropKey`] → [`crate::Dropped`].
+    pub const DROPS: &str = "WEIR_DROPS";
+    /// Per-CPU array of one `u64`: packets counted in [`DROPS`] since load. Unchanged means that there is nothing to read.
+    pub const DROPPED: &str = "WEIR_DROPPED";
+    /// Global: the kernel's own reasons that are no loss, a bit each, `[u64; CORE_REASONS / 64]`.
+    pub const NO_LOSS: &str = "WEIR_NO_LOSS";
+    /// Global: how many arguments this kernel's tracepoint `kfree_skb` has, `u32`.
+    pub const KFREE_ARGUMENTS: &str = "WEIR_KFREE_ARGS";
     /// Global: offsets of [`crate::Field`]s, `[u32; Field::COUNT]`.
     pub const OFFSETS: &str = "WEIR_OFFSETS";
     /// Global whose name says the object's [`crate::ABI_VERSION`]: loading another version's object finds none.

@@ -46,11 +46,13 @@ pub enum Lost {
     CertificateTooLong = 19,
     /// A certificate could not be read in its program's memory.
     CertificateUnreadable = 20,
+    /// `WEIR_DROPS` is full: packets of further 5-tuples were dropped uncounted.
+    DropMapFull = 21,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 22;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -154,6 +156,11 @@ impl Lost {
             Lost::CertificateUnreadable,
             "certificate_unreadable",
             "certificates of TLS 1.3 missing: their program's memory could not be read",
+        ),
+        (
+            Lost::DropMapFull,
+            "drop_map_full",
+            "dropped packets not counted: too many different ones between two looks, raise drop_entries",
         ),
     ];
 

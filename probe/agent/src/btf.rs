@@ -1,7 +1,8 @@
-//! Kernel types (BTF): where a field of a kernel struct lies.
+//! Kernel types (BTF): where a field of a kernel struct lies, what an enum's values are called, how many arguments a
+//! tracepoint has.
 //!
 //! Reads what `/sys/kernel/btf/vmlinux` has (`Documentation/bpf/btf.rst`): header, types, strings. Only structs,
-//! unions and what stands between them and their members is looked at. Never panics on damaged input.
+//! unions and what stands between them and their members, enums, and tracepoints' types are looked at. Never panics on damaged input.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,11 @@ pub enum BtfError {
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNCTION: u32 = 13;
 const MEMBER_SIZE: usize = 12;
+const ENUMERATOR_SIZE: usize = 8;
 
 /// Types of a kernel.
 pub(crate) struct Types<'a> {
@@ -76,6 +81,46 @@ impl<'a> Types<'a> {
         if bits % 8 == 0 { Ok(bits / 8) } else { Err(missing()) }
     }
 
+    /// All values of all enums: the enum's name, the value's name, the value.
+    ///
+    /// # Errors
+    /// [`BtfError::Malformed`] with the offset that can't be read.
+    pub(crate) fn enumerators(&self) -> Result<Vec<(&'a str, &'a str, u32)>, BtfError> {
+        let mut found = Vec::new();
+        for at in self.positions.iter().skip(1).copied() {
+            let (kind, values) = kind_of(word(self.bytes, at + 4)?);
+            if kind != KIND_ENUM {
+                continue;
+            }
+            let of = self.text_at(at)?;
+            for index in 0..values {
+                let value = at + 12 + index * ENUMERATOR_SIZE;
+                found.push((of, self.text_at(value)?, word(self.bytes, value + 4)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many arguments a tracepoint has; `None` if there is no such tracepoint.
+    ///
+    /// # Errors
+    /// [`BtfError::Malformed`] with the offset that can't be read.
+    pub(crate) fn tracepoint_arguments(&self, name: &str) -> Result<Option<u32>, BtfError> {
+        for at in self.positions.iter().skip(1).copied() {
+            let is_it = kind_of(word(self.bytes, at + 4)?).0 == KIND_TYPEDEF
+                && self.name_at(at)?.strip_prefix(b"btf_trace_") == Some(name.as_bytes());
+            if !is_it {
+                continue;
+            }
+            // A pointer to a function whose first argument is the tracepoint's own.
+            let pointer = self.position(word(self.bytes, at + 8)? as usize)?;
+            let function = self.position(word(self.bytes, pointer + 8)? as usize)?;
+            let (kind, arguments) = kind_of(word(self.bytes, function + 4)?);
+            return Ok((kind == KIND_FUNCTION).then(|| (arguments as u32).saturating_sub(1)));
+        }
+        Ok(None)
+    }
+
     /// Offset in bits and type of a member.
     fn member(&self, id: usize, name: &[u8]) -> Result<Option<(u32, usize)>, BtfError> {
         let at = self.position(self.strip(id)?)?;
@@ -120,6 +165,10 @@ impl<'a> Types<'a> {
         self.positions.get(id).copied().filter(|_| id != 0).ok_or(BtfError::Malformed(id))
     }
 
+    fn text_at(&self, at: usize) -> Result<&'a str, BtfError> {
+        std::str::from_utf8(self.name_at(at)?).map_err(|_| BtfError::Malformed(at))
+    }
+
     fn name_at(&self, at: usize) -> Result<&'a [u8], BtfError> {
         let start = self.strings + word(self.bytes, at)? as usize;
         let rest = self.bytes.get(start..).ok_or(BtfError::Malformed(start))?;
@@ -144,7 +193,7 @@ fn tail(kind: u32, members: usize) -> Option<usize> {
         2 | 7..=12 | 16 | 18 => 0,
         3 => 12,
         KIND_STRUCT | KIND_UNION | 15 | 19 => members * MEMBER_SIZE,
-        6 | 13 => members * 8,
+        KIND_ENUM | KIND_FUNCTION => members * 8,
         _ => return None,
     })
 }
@@ -195,11 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn tracepoints_and_enums_of_the_running_kernel_are_read() {
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("a kernel with BTF");
+        let types = Types::read(&bytes).expect("reads");
+        assert_eq!(types.tracepoint_arguments("inet_sock_set_state"), Ok(Some(3)));
+        assert_eq!(types.tracepoint_arguments("gone"), Ok(None));
+        let values = types.enumerators().expect("reads");
+        assert!(values.contains(&("bpf_cmd", "BPF_MAP_CREATE", 0)));
+    }
+
+    #[test]
     fn damaged_types_are_an_error_at_every_length() {
         let bytes = kernel();
         for length in 0..bytes.len() {
             if let Ok(types) = Types::read(&bytes[..length]) {
                 let _ = types.offset("outer.held.deep");
+                let _ = types.enumerators();
+                let _ = types.tracepoint_arguments("gone");
             }
         }
     }

@@ -30,6 +30,11 @@ impl Clock {
     pub(crate) fn utc(self, boot_ns: u64) -> i64 {
         boot_ns as i64 + self.ahead_ns
     }
+
+    /// A time in UTC as the kernel's.
+    pub(crate) fn boot(self, utc_ns: i64) -> u64 {
+        (utc_ns - self.ahead_ns).max(0) as u64
+    }
 }
 
 #[cfg(test)]

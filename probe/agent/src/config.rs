@@ -53,6 +53,10 @@ pub struct Config {
     /// UDP flows that the kernel counts at once; from half of them on, idle ones end with the interval.
     #[arg(long, env = "WEIR_PROBE_UDP_FLOWS", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     pub udp_flows: u32,
+    /// Different dropped packets (5-tuple, reason and place) that the kernel counts between two looks, which are at most a
+    /// quarter of a second apart.
+    #[arg(long, env = "WEIR_PROBE_DROP_ENTRIES", default_value_t = 8_192, value_parser = clap::value_parser!(u32).range(1..))]
+    pub drop_entries: u32,
     /// Bytes of encoded rows that are on their way to the collector at once.
     #[arg(long, env = "WEIR_PROBE_QUEUE_BYTES", default_value_t = 8 << 20)]
     pub queue_bytes: usize,
@@ -93,6 +97,7 @@ impl Default for Config {
             library_probes: true,
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
+            drop_entries: 8_192,
             queue_bytes: 8 << 20,
             state_dir: None,
             spool_bytes: 256 << 20,

@@ -86,11 +86,12 @@ impl Flows {
     }
 
     /// The row of a connection that ended, or that lives and moved. `cut_ns`: the end of the interval that is being
-    /// reported, if this record was taken at one.
+    /// reported, if this record was taken at one. `is_wanted`: even if nothing moved.
     pub(crate) fn row(
         &mut self,
         record: &ConnRecord,
         cut_ns: Option<i64>,
+        is_wanted: bool,
         facts: Option<&Facts>,
         context: &mut Context<'_>,
     ) -> Option<FlowRow> {
@@ -129,7 +130,7 @@ impl Flows {
                 ..before
             };
             self.reported.insert(conn.cookie, kept);
-            if !first && is_still(&news) {
+            if !first && !is_wanted && is_still(&news) {
                 return None;
             }
         }
@@ -285,6 +286,8 @@ impl Close {
         match self.error as i32 {
             libc::ECONNREFUSED if !self.was_open => "refused",
             libc::EHOSTUNREACH | libc::ENETUNREACH => "unreachable",
+            // What a filter may answer instead: prohibited (IPv6), no such protocol, a header that it didn't like.
+            libc::EACCES | libc::ENOPROTOOPT | libc::EPROTO if !self.was_open => "unreachable",
             libc::ETIMEDOUT => "timed_out",
             // connect() was given up before anyone answered.
             _ if !self.was_open => "timed_out",

@@ -16,6 +16,8 @@
 //! | `golang.rs`     | which processes are Go's, and where they keep their goroutines' ids        |
 //! | `libraries.rs`  | TLS libraries, and probes on what reads certificates there                 |
 //! | `udp.rs`        | UDP flows → rows                                                           |
+//! | `drops.rs`      | dropped packets → rows, denied flows                                       |
+//! | `reasons.rs`, `locations.rs` | what the kernel calls reasons and places                       |
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
 //! | `dns.rs`        | DNS → rows, and names for flows                                            |
 //! | `identity.rs`, `ends.rs` | who an end is                                                     |
@@ -40,6 +42,7 @@ mod config;
 mod confine;
 mod dns;
 mod drain;
+mod drops;
 mod elf;
 mod ends;
 mod exchanges;
@@ -53,9 +56,11 @@ mod journal;
 mod keep;
 mod libraries;
 mod load;
+mod locations;
 mod preflight;
 mod processes;
 mod programs;
+mod reasons;
 mod reassemble;
 mod ship;
 pub mod status;

@@ -22,13 +22,14 @@ use std::path::PathBuf;
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray};
 use aya::programs::ProgramError;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use tracing::warn;
-use weir_abi::{ABI_VERSION, GoLayout, Lost, Sweep, UdpFlow, UdpKey, names};
+use tracing::{debug, warn};
+use weir_abi::{ABI_VERSION, DropKey, Dropped, GoLayout, Lost, Sweep, UdpFlow, UdpKey, names};
 
 use crate::btf::BtfError;
 use crate::config::{Config, Level};
 use crate::features::{self, FEATURES, FeatureState, FeatureStatus};
 use crate::preflight::{CgroupRoot, Missing};
+use crate::reasons::Reasons;
 use crate::sys::{self, Flow, GoValue, Key, Ring, SweepValue};
 use attach::{Attached, Ground};
 pub(crate) use functions::Probed;
@@ -102,6 +103,8 @@ pub(crate) struct Wanted {
     pub(crate) udp_flows: u32,
     /// TCP connections at once.
     pub(crate) connections: u32,
+    /// Different dropped packets between two looks.
+    pub(crate) drop_entries: u32,
     /// Which features.
     pub(crate) level: Level,
     /// Whether TLS libraries are probed.
@@ -119,6 +122,7 @@ impl Wanted {
             ring_bytes: config.ring_bytes,
             udp_flows: config.udp_flows,
             connections: config.connections,
+            drop_entries: config.drop_entries,
             level: config.level,
             library_probes: config.library_probes,
             object: config.object.clone(),
@@ -173,7 +177,11 @@ pub(crate) struct Kernel {
     pub(crate) events: Ring,
     /// What works and what doesn't.
     pub(crate) features: Vec<FeatureStatus>,
+    /// Why packets are dropped.
+    pub(crate) reasons: Reasons,
     udp: HashMap<MapData, Key, Flow>,
+    drops: MapData,
+    dropped: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
     opened: PerCpuArray<MapData, u64>,
     begun: PerCpuArray<MapData, u64>,
@@ -229,7 +237,10 @@ impl Kernel {
                 match result {
                     Ok(()) => FeatureState::On,
                     Err(error) if feature.needed => return Err(error),
-                    Err(error) => FeatureState::Off { reason: one_line(error), without: feature.without },
+                    Err(error) => {
+                        debug!(feature = feature.name, ?error, "a feature is off");
+                        FeatureState::Off { reason: one_line(error), without: feature.without }
+                    }
                 }
             };
             features.push(FeatureStatus { name: feature.name, state });
@@ -237,6 +248,9 @@ impl Kernel {
         Ok(Kernel {
             events: ring(&ebpf, wanted.ring_bytes)?,
             udp: take(&mut ebpf, names::UDP, HashMap::try_from)?,
+            drops: take(&mut ebpf, names::DROPS, hash)?,
+            dropped: take(&mut ebpf, names::DROPPED, PerCpuArray::try_from)?,
+            reasons: offsets.reasons,
             lost: take(&mut ebpf, names::LOST, PerCpuArray::try_from)?,
             opened: take(&mut ebpf, names::OPENED, PerCpuArray::try_from)?,
             begun: take(&mut ebpf, names::BEGUN, PerCpuArray::try_from)?,
@@ -326,6 +340,18 @@ impl Kernel {
         Ok(lost)
     }
 
+    /// How many dropped packets were counted since load.
+    pub(crate) fn dropped(&self) -> Result<u64, LoadError> {
+        let per_cpu = self.dropped.get(&0, 0).map_err(map_error(names::DROPPED))?;
+        Ok(per_cpu.iter().sum())
+    }
+
+    /// Takes out what was counted of dropped packets. A packet that is counted in an entry while it's taken out may be
+    /// missing: the kernel locks lists of entries, not entries.
+    pub(crate) fn take_drops(&self) -> Result<Vec<(DropKey, Dropped)>, LoadError> {
+        sys::take_all(self.drops.fd().as_fd()).map_err(io_error("take dropped packets out of their map"))
+    }
+
     /// One UDP flow's numbers.
     pub(crate) fn udp(&self, key: UdpKey) -> Option<UdpFlow> {
         self.udp.get(&Key(key), 0).ok().map(|flow| flow.0)
@@ -346,16 +372,20 @@ fn load_object(wanted: &Wanted, offsets: &Offsets, pins: Option<&Pins>) -> Resul
     let object = wanted.object().map_err(io_error("read the kernel programs"))?;
     let exchanges = u32::from(wanted.level >= Level::Exchanges);
     let libraries = u32::from(wanted.library_probes);
+    let no_loss = offsets.reasons.no_loss();
     let mut loader = EbpfLoader::new();
     loader
         .override_global(names::OFFSETS, &offsets.values[..], true)
+        .override_global(names::NO_LOSS, &no_loss[..], true)
+        .override_global(names::KFREE_ARGUMENTS, &offsets.kfree_arguments, true)
         .override_global(names::ABI, &ABI_VERSION, true)
         .override_global(names::EXCHANGES, &exchanges, true)
         .override_global(names::LIBRARIES, &libraries, true)
         .map_max_entries(names::EVENTS, wanted.ring_bytes)
         .map_max_entries(names::UDP, wanted.udp_flows)
         .map_max_entries(names::CONNS, wanted.connections)
-        .map_max_entries(names::TURNS, if exchanges == 0 { 1 } else { wanted.connections });
+        .map_max_entries(names::TURNS, if exchanges == 0 { 1 } else { wanted.connections })
+        .map_max_entries(names::DROPS, wanted.drop_entries);
     let maps = match pins {
         Some(_) => map_names(&object)?,
         None => Vec::new(),
@@ -388,6 +418,13 @@ pub(crate) fn take<T>(
 ) -> Result<T, LoadError> {
     let map = ebpf.take_map(name).ok_or(LoadError::NotInObject(name))?;
     typed(map).map_err(map_error(name))
+}
+
+fn hash(map: Map) -> Result<MapData, aya::maps::MapError> {
+    match map {
+        Map::HashMap(data) => Ok(data),
+        _ => Err(aya::maps::MapError::InvalidMapType { map_type: 0 }),
+    }
 }
 
 /// An error with its causes, without the verifier's pages of log.

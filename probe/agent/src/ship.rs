@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use tracing::{error, warn};
+use weir_model::tables::DropRow;
 use weir_model::{DnsRow, ExchangeRow, FlowRow, ProbeHealthRow, ProcessRow, Row, TlsHandshakeRow};
 use weir_wire::{Encoded, MAX_BATCH_ROWS, Shipper};
 
@@ -55,12 +56,13 @@ macro_rules! rows {
     };
 }
 
-// Handshakes first: a connection's flow then never shows without them.
+// Handshakes and drops first: a connection's flow then never shows without them.
 rows! {
     handshakes: TlsHandshakeRow,
     dns: DnsRow,
     exchanges: ExchangeRow,
     processes: ProcessRow,
+    drops: DropRow,
     flows: FlowRow,
     health: ProbeHealthRow,
 }

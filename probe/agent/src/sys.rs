@@ -16,8 +16,8 @@ use aya_obj::generated::bpf_insn;
 use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_KPROBE;
 use weir_abi::capture::{CAPTURE_TERMS, CaptureTerm, PacketHead};
 use weir_abi::{
-    CertificateHead, ChunkHead, ConnRecord, DatagramHead, ExchangeRecord, FirstExchange, GoLayout, Sweep,
-    Totals, UdpFlow, UdpKey, UdpRecord,
+    CertificateHead, ChunkHead, ConnRecord, DatagramHead, DropKey, Dropped, ExchangeRecord, FirstExchange,
+    GoLayout, Sweep, Totals, UdpFlow, UdpKey, UdpRecord,
 };
 
 pub(crate) use ring::Ring;
@@ -87,8 +87,14 @@ unsafe impl aya::Pod for Terms {}
 
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
+const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
+
+/// Entries that one call takes out of a hash.
+const TAKEN_AT_ONCE: usize = 256;
+/// Where a hash's entries all fell into one bucket.
+const MOST_TAKEN_AT_ONCE: usize = 1 << 20;
 
 /// `union bpf_attr` as `BPF_LINK_CREATE` reads it.
 #[repr(C)]
@@ -152,6 +158,19 @@ struct MapElement {
     _pad: u32,
     key: u64,
     value: u64,
+    flags: u64,
+}
+
+/// `union bpf_attr` as the batch commands read and write it.
+#[repr(C)]
+struct MapBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
     flags: u64,
 }
 
@@ -274,6 +293,51 @@ pub(crate) fn take(map: BorrowedFd<'_>, key: &UdpKey) -> io::Result<Option<UdpFl
     }
 }
 
+/// Takes all entries out of the hash of dropped packets, bucket by bucket.
+pub(crate) fn take_all(map: BorrowedFd<'_>) -> io::Result<Vec<(DropKey, Dropped)>> {
+    let mut taken = Vec::new();
+    let mut room = TAKEN_AT_ONCE;
+    let mut keys = vec![DropKey::default(); room];
+    let mut values = vec![Dropped::default(); room];
+    // Where the kernel goes on, in its own terms.
+    let (mut position, mut next) = (0_u32, 0_u32);
+    let mut is_first = true;
+    loop {
+        let mut attr = MapBatch {
+            in_batch: if is_first { 0 } else { (&raw const position) as u64 },
+            out_batch: (&raw mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: room as u32,
+            map_fd: map.as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        let result = bpf_mut(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr);
+        let is_last = match result {
+            Ok(_) => false,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOENT) => true,
+                // One bucket has more than fits: the kernel took none of it.
+                Some(libc::ENOSPC) if room < MOST_TAKEN_AT_ONCE => {
+                    room *= 2;
+                    keys.resize(room, DropKey::default());
+                    values.resize(room, Dropped::default());
+                    continue;
+                }
+                _ => return Err(error),
+            },
+        };
+        // The kernel wrote how many there were.
+        let count = (attr.count as usize).min(room);
+        taken.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
+        if is_last {
+            return Ok(taken);
+        }
+        (position, is_first) = (next, false);
+    }
+}
+
 /// Mounts cgroup v2 without a place in any directory: only who has the descriptor sees it, and it ends with it.
 pub(crate) fn mount_cgroup2() -> io::Result<OwnedFd> {
     mount(c"cgroup2")
@@ -311,6 +375,13 @@ fn succeeded(result: libc::c_long) -> io::Result<()> {
 fn bpf<T>(command: libc::c_long, attr: &T) -> io::Result<i32> {
     // SAFETY: `attr` is the command's own part of `union bpf_attr`, with its size; what it points to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    succeeded(result)?;
+    Ok(result as i32)
+}
+
+fn bpf_mut<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
+    // SAFETY: as in `bpf`; the kernel writes results into `attr`, which is ours.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     succeeded(result)?;
     Ok(result as i32)
 }

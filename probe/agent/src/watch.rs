@@ -19,6 +19,7 @@ use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::dns::Dns;
 use crate::drain::{self, Record};
+use crate::drops::{Drops, FlowKey};
 use crate::exchanges::Exchanges;
 use crate::features::{self, FeatureStatus};
 use crate::flows::{Flows, close_reason, closed_by_peer};
@@ -76,6 +77,7 @@ pub(crate) struct Watch {
     handshakes: Handshakes,
     udp_handshakes: UdpHandshakes,
     dns: Dns,
+    drops: Drops,
     /// None where the level or this kernel has none.
     exchanges: Option<Exchanges>,
     /// None where goroutines are not told apart.
@@ -90,6 +92,7 @@ pub(crate) struct Watch {
     /// A piece of an iterator's output, kept for its memory.
     swept: Vec<u8>,
     opened: u64,
+    dropped: u64,
     lost_records: u64,
     /// The kernel programs were at work before us.
     is_adopted: bool,
@@ -121,6 +124,7 @@ impl Watch {
         kernel.features.extend(features);
         let processes = Processes::new();
         kernel.features.push(processes.feature());
+        let drops = Drops::new(std::mem::take(&mut kernel.reasons));
         let mut flows = Flows::new(interval_ns);
         let mut udp = UdpFlows::new(interval_ns);
         let mut handshakes = Handshakes::new(libraries.is_some());
@@ -169,6 +173,7 @@ impl Watch {
             handshakes,
             udp_handshakes: UdpHandshakes::default(),
             dns: Dns::new(),
+            drops,
             exchanges,
             go,
             libraries,
@@ -179,6 +184,7 @@ impl Watch {
             rows: Rows::default(),
             swept: Vec::new(),
             opened: 0,
+            dropped: 0,
             is_adopted,
             pins: if config.keep_attached { None } else { pins },
             journal,
@@ -228,7 +234,7 @@ impl Watch {
         loop {
             let stopping = !matches!(stop.recv_timeout(POLL), Err(RecvTimeoutError::Timeout));
             self.status.beat();
-            self.drain();
+            self.drain()?;
             self.expire_dns(stopping);
             self.expire_handshakes(stopping);
             self.look_at_processes(stopping);
@@ -254,6 +260,7 @@ impl Watch {
             }
             if stopping || written.elapsed() >= GATHER || self.rows.len() >= ENOUGH_ROWS {
                 written = Instant::now();
+                self.take_drops()?;
                 self.write();
             }
             if stopping {
@@ -283,10 +290,12 @@ impl Watch {
     }
 
     /// Reads the ring to its end; writes in between where there is much.
-    fn drain(&mut self) {
+    fn drain(&mut self) -> Result<(), LoadError> {
         while self.drain_some() {
+            self.take_drops()?;
             self.write();
         }
+        Ok(())
     }
 
     /// Whether it stopped with enough rows, before the ring's end.
@@ -298,7 +307,13 @@ impl Watch {
             match drain::record(bytes) {
                 Some(Record::Conn(mut record)) => {
                     self.processes.see(of_connection(&record, None, self.clock));
-                    let known = (&mut self.flows, &mut self.handshakes, &mut self.dns, &mut self.exchanges);
+                    let known = Known {
+                        flows: &mut self.flows,
+                        handshakes: &mut self.handshakes,
+                        dns: &mut self.dns,
+                        drops: &mut self.drops,
+                        exchanges: &mut self.exchanges,
+                    };
                     connection(&mut record, None, known, context, &mut self.rows);
                 }
                 Some(Record::Exchange(record)) => {
@@ -427,28 +442,28 @@ impl Watch {
         if self.is_adopted {
             // The programs went on: all that happened is in the ring, or can be seen on the sockets. What is in neither had
             // no room in the ring, and the kernel counted it.
-            self.drain();
+            self.drain()?;
             let mut alive = HashSet::new();
             self.sweep(SWEEP_ALL, None, Duration::ZERO, Some(&mut alive))?;
-            self.forget_dead(&alive);
+            self.forget_dead(&alive)?;
         } else {
             let mut alive = HashSet::new();
             let pieces = self.kernel.backfill()?;
             self.take_pieces(pieces, None, Some(&mut alive))?;
-            self.losses.ended_unseen += self.forget_dead(&alive);
+            self.losses.ended_unseen += self.forget_dead(&alive)?;
         }
         Ok(())
     }
 
     /// Forgets connections that were not among the living just now; returns how many.
-    fn forget_dead(&mut self, alive: &HashSet<u64>) -> u64 {
+    fn forget_dead(&mut self, alive: &HashSet<u64>) -> Result<u64, LoadError> {
         // Those that ended since then say so in the ring, and need what is known of them for their last row.
         let known: HashSet<u64> = self.handshakes.cookies().collect();
-        self.drain();
+        self.drain()?;
         // What the ring just brought may be younger than the look at the living.
         self.handshakes.retain(|cookie| alive.contains(&cookie) || !known.contains(&cookie));
         self.dns.retain(|cookie| alive.contains(&cookie));
-        self.flows.retain(|cookie| alive.contains(&cookie))
+        Ok(self.flows.retain(|cookie| alive.contains(&cookie)))
     }
 
     /// Reports living connections; those that never were reported only from `age` on. `alive` gets all that were.
@@ -483,13 +498,20 @@ impl Watch {
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             for mut record in drain::living(&self.swept) {
                 self.processes.see(of_connection(&record, cut_ns, self.clock));
-                let known = (&mut self.flows, &mut self.handshakes, &mut self.dns, &mut self.exchanges);
+                let known = Known {
+                    flows: &mut self.flows,
+                    handshakes: &mut self.handshakes,
+                    dns: &mut self.dns,
+                    drops: &mut self.drops,
+                    exchanges: &mut self.exchanges,
+                };
                 connection(&mut record, cut_ns, known, context, &mut self.rows);
             }
             if self.rows.len() >= ENOUGH_ROWS {
+                self.take_drops()?;
                 self.write();
                 // The ring must not fill up while very many are swept.
-                self.drain();
+                self.drain()?;
             }
         }
         Ok(())
@@ -507,6 +529,7 @@ impl Watch {
                 let mut row = self.udp.row(&key, &flow, now, false, facts, context);
                 self.dns.name(&mut row, flow.netns, flow.owner.pid);
                 self.rows.flows.push(row);
+                self.drops.row_of(FlowKey::of_datagrams(&key, flow.netns));
             }
         }
     }
@@ -518,6 +541,7 @@ impl Watch {
         // A lost record may have been a connection's last: look at all that live, and forget the others.
         let lost_records = lost_ends(&kernel_lost);
         let is_sure = std::mem::replace(&mut self.lost_records, lost_records) == lost_records;
+        self.take_drops()?;
         if is_sure {
             self.sweep(SWEEP_MOVED, Some(cut_ns), late, None)?;
         } else {
@@ -525,12 +549,13 @@ impl Watch {
             let opened_before_ns = clock::boot_ns().saturating_sub(late.as_nanos() as u64);
             self.sweep(SWEEP_ALL, Some(cut_ns), late, Some(&mut alive))?;
             // Counted by the kernel already, as records for which the ring had no room.
-            self.forget_dead(&alive);
+            self.forget_dead(&alive)?;
             if let Some(exchanges) = &mut self.exchanges {
                 exchanges.retain(|cookie| alive.contains(&cookie), opened_before_ns);
             }
         }
         self.cut_udp(cut_ns)?;
+        self.cut_drops(cut_ns, late)?;
         if let Some(exchanges) = &self.exchanges {
             self.losses.exchange_rows_shed = exchanges.shed;
             self.losses.exchanges_given_up = exchanges.given_up;
@@ -553,6 +578,7 @@ impl Watch {
         };
         let living = self.flows.len() + self.udp.len();
         let features = &self.kernel.features;
+        self.rows.health.extend(self.drops.health(&template));
         let probes = self.libraries.as_ref().map(Libraries::probes);
         self.rows.health.extend(self.health.rows(
             kernel_lost,
@@ -576,7 +602,7 @@ impl Watch {
             let Some(mut flow) = self.kernel.udp(key) else { continue };
             let is_idle = self.udp.is_idle(&key, &flow);
             let is_over = is_idle && (is_crowded || flow.last_ns < idle_before_ns);
-            if is_idle && !is_over {
+            if is_idle && !is_over && !self.drops.has_news_of(&FlowKey::of_datagrams(&key, flow.netns)) {
                 continue;
             }
             if is_over {
@@ -591,10 +617,34 @@ impl Watch {
             let mut row = self.udp.row(&key, &flow, cut_ns, is_over, facts, context);
             self.dns.name(&mut row, flow.netns, flow.owner.pid);
             self.rows.flows.push(row);
+            self.drops.row_of(FlowKey::of_datagrams(&key, flow.netns));
             if is_over {
                 self.rows.handshakes.extend(self.udp_handshakes.ended(&key, flow.first_ns, context));
             }
         }
+        Ok(())
+    }
+
+    /// Takes dropped packets out of the kernel, if there are any, and tells them to the rows made since the last time. A
+    /// row's connection is over before its record is read, so what was dropped of it is here by now.
+    fn take_drops(&mut self) -> Result<(), LoadError> {
+        let dropped = self.kernel.dropped()?;
+        if std::mem::replace(&mut self.dropped, dropped) != dropped {
+            self.drops.take(self.kernel.take_drops()?);
+        }
+        self.drops.fill(&mut self.rows.flows);
+        Ok(())
+    }
+
+    fn cut_drops(&mut self, cut_ns: i64, late: Duration) -> Result<(), LoadError> {
+        self.drops.fill(&mut self.rows.flows);
+        // Of connections that did not move, since all that came for them was dropped.
+        if self.drops.has_news_of_living() && self.flows.len() > 0 {
+            self.sweep(SWEEP_ALL, Some(cut_ns), late, None)?;
+            self.drops.fill(&mut self.rows.flows);
+        }
+        let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
+        self.drops.cut(cut_ns, context, &mut self.rows.drops, &mut self.rows.flows);
         Ok(())
     }
 
@@ -704,23 +754,36 @@ fn of_udp(flow: &UdpFlow, time_ns: i64) -> Sighting {
     Sighting { owner: flow.owner, netns: flow.netns, opened_ns: flow.first_ns, time_ns }
 }
 
+/// What the tables know of connections beside their records.
+struct Known<'a> {
+    flows: &'a mut Flows,
+    handshakes: &'a mut Handshakes,
+    dns: &'a mut Dns,
+    drops: &'a mut Drops,
+    exchanges: &'a mut Option<Exchanges>,
+}
+
 /// One connection's record → its rows.
 fn connection(
     record: &mut ConnRecord,
     cut_ns: Option<i64>,
-    (flows, handshakes, dns, exchanges): (&mut Flows, &mut Handshakes, &mut Dns, &mut Option<Exchanges>),
+    known: Known<'_>,
     context: &mut Context<'_>,
     rows: &mut Rows,
 ) {
+    let Known { flows, handshakes, dns, drops, exchanges } = known;
     let cookie = record.conn.cookie;
     flows.complete(record);
+    let flow = FlowKey::of_connection(&record.conn);
     if record.kind != KIND_CLOSED {
-        if let Some(mut row) = flows.row(record, cut_ns, handshakes.facts(cookie), context) {
+        let is_wanted = drops.has_news_of(&flow);
+        if let Some(mut row) = flows.row(record, cut_ns, is_wanted, handshakes.facts(cookie), context) {
             dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
             if let Some(exchanges) = exchanges {
                 exchanges.fill_flow(cookie, &mut row);
             }
             rows.flows.push(row);
+            drops.row_of(flow);
         }
         return;
     }
@@ -734,12 +797,13 @@ fn connection(
     let facts = handshakes.facts(cookie).cloned();
     rows.handshakes.extend(handshakes.closed(cookie, ending, context));
     dns.closed(&record.conn, context, &mut rows.dns);
-    if let Some(mut row) = flows.row(record, cut_ns, facts.as_ref(), context) {
+    if let Some(mut row) = flows.row(record, cut_ns, false, facts.as_ref(), context) {
         dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
         if let Some(exchanges) = exchanges.as_mut() {
             exchanges.fill_flow(cookie, &mut row);
         }
         rows.flows.push(row);
+        drops.row_of(flow);
     }
     if let Some(exchanges) = exchanges {
         exchanges.closed(cookie);

@@ -69,6 +69,16 @@ pub unsafe fn address(base: *const c_void, field: Field) -> *const u8 {
     unsafe { base.cast::<u8>().add(offset(field)) }
 }
 
+/// Memory of the kernel, wherever that is.
+#[inline(always)]
+pub fn copy<T: Copy>(from: u64) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    let failed = unsafe {
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from as *const c_void)
+    };
+    if failed == 0 { Some(unsafe { value.assume_init() }) } else { None }
+}
+
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub fn now() -> u64 {
@@ -181,6 +191,32 @@ impl Sock {
     #[inline(always)]
     pub fn error(self) -> u32 {
         unsafe { read(self.0, Field::Error) }
+    }
+
+    /// The errno of an ICMP error that came while a system call held the socket: it is not the socket's own, but where a
+    /// `connect()` failed, it says why. Over IPv4 such an error is queued as well, and what has asked for it
+    /// (`SO_ERROR`) leaves it there.
+    #[inline(always)]
+    pub fn told_error(self) -> u32 {
+        /// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
+        const ORIGINS: [u8; 2] = [2, 3];
+        if !has(Field::SoftError) || !has(Field::QueuedErrno) || !has(Field::QueuedOrigin) {
+            return 0;
+        }
+        if !has(Field::ErrorQueue) || !has(Field::ErrorQueueLast) || !has(Field::SkbControl) {
+            return 0;
+        }
+        unsafe {
+            let last = read::<u64>(self.0, Field::ErrorQueueLast);
+            if last != address(self.0, Field::ErrorQueue) as u64 {
+                let queued = address(last as *const c_void, Field::SkbControl).cast();
+                let origin = copy::<u8>(address(queued, Field::QueuedOrigin) as u64).unwrap_or(0);
+                if ORIGINS.contains(&origin) {
+                    return copy(address(queued, Field::QueuedErrno) as u64).unwrap_or(0);
+                }
+            }
+            read(self.0, Field::SoftError)
+        }
     }
 }
 

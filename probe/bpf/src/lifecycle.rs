@@ -145,8 +145,12 @@ fn close(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
 fn tell(sk: *mut c_void, tp: *mut c_void, old: i32, state: &mut ConnState) -> Result<(), Lost> {
     // Iterations that are at it leave it.
     state.closed = 1;
-    let error = Sock(sk).error();
+    let mut error = Sock(sk).error();
     if state.conn.opened_ns == 0 {
+        // An ICMP error that came while the call held the socket is not the socket's own; but it is why the call failed.
+        if error == 0 {
+            error = Sock(sk).told_error();
+        }
         // A connect() that failed before its SYN: no connection.
         if unsafe { read::<u32>(tp, Field::SegsOut) } == 0 {
             return Ok(());

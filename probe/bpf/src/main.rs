@@ -1,4 +1,4 @@
-//! Weir's kernel programs: TCP life cycle, living connections, first bytes of TLS, UDP flows.
+//! Weir's kernel programs: TCP life cycle, living connections, first bytes of TLS, UDP flows, drops.
 //!
 //! | file           | subject                                                              |
 //! |----------------|----------------------------------------------------------------------|
@@ -13,6 +13,8 @@
 //! | `udp.rs`       | UDP flows, counted where packets meet their socket                      |
 //! | `handshake.rs` | which of their datagrams are of a QUIC or DTLS handshake                |
 //! | `datagram.rs`  | whole datagrams, for protocols that want them                           |
+//! | `drops.rs`     | packets that the kernel drops, and why                                  |
+//! | `icmp.rs`      | ICMP errors, and the flows that caused them                             |
 //! | `kernel.rs`    | reading the kernel's structs at offsets that user space resolved        |
 //! | `maps.rs`      | all maps, with bound and what happens when full                         |
 //! | `lost.rs`      | counting what was lost                                                  |
@@ -30,8 +32,10 @@
 mod cause;
 mod datagram;
 mod exchange;
+mod drops;
 mod handshake;
 mod hello;
+mod icmp;
 mod kernel;
 mod library;
 mod lifecycle;
@@ -91,6 +95,21 @@ fn weir_silent(ctx: *const [*mut c_void; 4]) -> i32 {
     if !key.is_null() && !value.is_null() {
         lost::count(exchange::silent(*meta, unsafe { *key.cast::<u64>() }, value.cast()));
     }
+    0
+}
+
+/// A packet is freed for a reason: `(struct sk_buff *skb, void *location, enum skb_drop_reason reason)`, and from
+/// Linux 6.11 on `struct sock *rx_sk`.
+#[btf_tracepoint(function = "kfree_skb")]
+fn weir_drop(ctx: BtfTracePointContext) -> i32 {
+    lost::count(drops::dropped(&ctx));
+    0
+}
+
+/// The kernel tells a socket of an error: `(const struct sock *sk)`.
+#[btf_tracepoint(function = "inet_sk_error_report")]
+fn weir_error(ctx: BtfTracePointContext) -> i32 {
+    lost::count(icmp::reported(ctx.arg(0)));
     0
 }
 

@@ -7,7 +7,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use weir_abi::{
-    CHUNK_LARGE, Cause, Chunk, Conn, ExchangeRecord, GoLayout, Heads, Lost, Owner, Sweep, UdpFlow, UdpKey,
+    CHUNK_LARGE, Cause, Chunk, Conn, DropKey, Dropped, ExchangeRecord, GoLayout, Heads, Lost, Owner, Sweep,
+    UdpFlow, UdpKey,
 };
 
 /// Records on their way to user space. 8 MiB holds 40,000 connections' ends, far more than end between two
@@ -39,6 +40,15 @@ pub const FRESH_OLDER: u32 = 1;
 /// counted as lost; user space removes idle ones.
 #[btf_map(name = "WEIR_UDP")]
 pub static UDP: HashMap<UdpKey, UdpFlow, 65_536, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Packets that the kernel dropped, until user space takes them out: 144 bytes and the hash's own 48 an entry, all there
+/// from the beginning since this hook may not ask for memory: 1.5 MiB. Full: further 5-tuples are counted as lost.
+#[btf_map(name = "WEIR_DROPS")]
+pub static DROPS: HashMap<DropKey, Dropped, 8_192> = HashMap::new();
+
+/// How many were counted there since load.
+#[btf_map(name = "WEIR_DROPPED")]
+pub static DROPPED: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Losses since load, by [`Lost`]; never full.
 #[btf_map(name = "WEIR_LOST")]

@@ -13,6 +13,7 @@ use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_tcp_sock};
 use weir_abi::{DNS_PORT, Lost};
 
 use crate::hello;
+use crate::icmp;
 use crate::kernel::{self, tcp};
 use crate::maps::{CONNS, Table};
 use crate::udp;
@@ -59,7 +60,7 @@ pub fn passed(skb: *mut __sk_buff, sent: bool) -> Result<(), Lost> {
         return udp::packet(skb, &ip, sent);
     }
     if protocol != IPPROTO_TCP {
-        return Ok(());
+        return if sent { icmp::sent(skb, protocol, ip.len) } else { Ok(()) };
     }
     let (packet, flags) = tcp_packet(skb, &ip, &tcp);
     if !sent && state(sk) == tcp::LISTEN {

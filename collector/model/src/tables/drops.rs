@@ -13,8 +13,8 @@ table! {
     /// Name of the node whose probe saw it, or of the capture it was read from.
     node: Text [""] {otel: "k8s.node.name", ipfix: "exporter"};
     /// The connection's id: its pair of initial sequence numbers as hex (client, then server), the same at every
-    /// observer and through NAT; for UDP and for TCP whose opening nobody saw, a hash of node, 5-tuple and first
-    /// time.
+    /// observer and through NAT; for TCP that was never established, a hash of 5-tuple and the client's initial
+    /// sequence number; for UDP and for TCP whose opening nobody saw, one of node, 5-tuple and first time.
     connection_id: Str [""] {otel: "weir.connection.id", ipfix: "flowId (148)", zeek: "uid"};
     /// Transport protocol: `tcp`, `udp`, `sctp` or `icmp`.
     protocol: Text [""] {otel: "network.transport", ipfix: "protocolIdentifier (4)", zeek: "proto"};
@@ -29,7 +29,7 @@ table! {
     server_port: Port [""] {otel: "server.port", ipfix: "destinationTransportPort (11)", zeek: "id.resp_p"};
     /// The kernel's reason without `SKB_DROP_REASON_`.
     reason: Text [""] {};
-    /// Where in the kernel: `netfilter`, or the function's name.
+    /// Where in the kernel: `netfilter`, or the function's name; null where the kernel hides its symbols.
     location: Text [""] {};
     /// How many packets.
     packets: Count ["packets"] {ipfix: "droppedPacketDeltaCount (133)"};
@@ -37,4 +37,6 @@ table! {
     bytes: Count ["bytes"] {ipfix: "droppedOctetDeltaCount (132)"};
     /// The policy that asked for it, where that is known.
     policy: Text [""] {otel: "security_rule.name"};
+    /// Inode of the network namespace in which it was dropped; null where that is not known.
+    netns: Int [""] {};
 }

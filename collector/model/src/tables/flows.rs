@@ -16,14 +16,15 @@ table! {
     /// same in every flow of the connection; null where nobody saw the opening.
     opened_time: OptTime ["ns"] {zeek: "ts"};
     /// The connection's id: its pair of initial sequence numbers as hex (client, then server), the same at every
-    /// observer and through NAT; for UDP and for TCP whose opening nobody saw, a hash of node, 5-tuple and first
-    /// time.
+    /// observer and through NAT; for TCP that was never established, a hash of 5-tuple and the client's initial
+    /// sequence number; for UDP and for TCP whose opening nobody saw, one of node, 5-tuple and first time.
     connection_id: Str [""] {otel: "weir.connection.id", ipfix: "flowId (148)", zeek: "uid"};
     /// Where in its life the connection was: `opened` (opened in this interval, still open at its end),
     /// `ongoing`, `closed` (closed in it), `only` (opened and closed in it).
     state: Text [""] {zeek: "conn_state"};
     /// Why it ended: `fin`, `reset_by_client`, `reset_by_server`, `refused`, `timed_out`, `unreachable`, `idle`
-    /// (UDP), or null while it is open.
+    /// (UDP), `denied` (a rule dropped its packets before this observer had a socket for it), or null while it is
+    /// open.
     close_reason: Text [""] {ipfix: "flowEndReason (136)", zeek: "conn_state"};
     /// Name of the node whose probe saw it, or of the capture it was read from.
     node: Text [""] {otel: "k8s.node.name", ipfix: "exporter"};
@@ -83,6 +84,13 @@ table! {
     drops: Count ["packets"] {};
     /// The commonest drop's reason: the kernel's name without `SKB_DROP_REASON_`.
     drop_reason: Text [""] {};
+    /// ICMP errors about packets of this flow in this interval that its node's probe knows of: those that reached the
+    /// flow's socket (TCP, and UDP that is connected), and those that the same node sent.
+    icmp_errors: Count ["packets"] {};
+    /// What the last of them said: `port_unreachable`, `host_unreachable`, `net_unreachable`, `protocol_unreachable`,
+    /// `admin_prohibited`, `fragmentation_needed`, `packet_too_big`, `time_exceeded`, `parameter_problem`,
+    /// `unreachable`.
+    icmp_error: Text [""] {};
     /// Process id of the client, on its own node, in the node's own process namespace. Null where no probe saw
     /// that end.
     client_pid: Int [""] {otel: "process.pid"};
@@ -145,7 +153,8 @@ table! {
     client_principal: Text [""] {};
     /// SPIFFE ID in the server's certificate.
     server_principal: Text [""] {};
-    /// `forwarded`, `dropped`, `audit` or `error`.
+    /// `forwarded`, `dropped` (a filter on the observer's node dropped packets of it, and nothing came through),
+    /// `audit` or `error`.
     policy_verdict: Text [""] {ipfix: "firewallEvent (233)"};
     /// The policy that decided, `namespace/name`.
     policy: Text [""] {otel: "security_rule.name"};

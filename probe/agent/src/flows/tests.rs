@@ -24,7 +24,7 @@ impl Bench {
         let node = SmolStr::new_static("n");
         let context =
             &mut Context { node: &node, clock: Clock::at_epoch(), identities: &mut self.identities };
-        self.flows.row(record, cut_ns, None, context)
+        self.flows.row(record, cut_ns, false, None, context)
     }
 }
 

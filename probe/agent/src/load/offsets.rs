@@ -7,13 +7,18 @@ use weir_abi::{FIELD_NAMES, Field};
 use super::{KERNEL_TYPES, LoadError, io_error};
 use crate::btf::{BtfError, Types};
 use crate::features::{FEATURES, Feature};
+use crate::reasons::Reasons;
 
 /// Offset of a field that is not there. Programs that read it are not loaded.
 const ABSENT: u32 = u32::MAX;
 
-/// The offset of each [`Field`].
+/// What the kernel's types say: the offset of each [`Field`], and what else differs from kernel to kernel.
 pub(super) struct Offsets {
     pub(super) values: [u32; Field::COUNT],
+    /// Why packets are dropped.
+    pub(super) reasons: Reasons,
+    /// Arguments of the tracepoint `kfree_skb`; 0: there is none.
+    pub(super) kfree_arguments: u32,
 }
 
 impl Offsets {
@@ -34,7 +39,9 @@ impl Offsets {
                 Err(error) => return Err(types_error(error)),
             }
         }
-        Ok(Offsets { values })
+        let reasons = Reasons::read(&types).map_err(types_error)?;
+        let kfree_arguments = types.tracepoint_arguments("kfree_skb").map_err(types_error)?.unwrap_or(0);
+        Ok(Offsets { values, reasons, kfree_arguments })
     }
 
     /// Whether the feature's fields are there.

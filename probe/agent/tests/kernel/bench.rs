@@ -174,6 +174,11 @@ impl Bench {
 
     /// Stops the probe and gives what it reported at the end.
     pub(crate) async fn stop(self) -> Vec<FlowRow> {
+        self.stop_keeping().await
+    }
+
+    /// As [`Bench::stop`], of another table.
+    pub(crate) async fn stop_keeping<R: Row>(self) -> Vec<R> {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
         self.keeper.rows()

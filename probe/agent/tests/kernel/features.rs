@@ -84,13 +84,21 @@ async fn a_program_that_the_verifier_refuses_costs_its_feature_only() {
 }
 
 #[test]
-fn a_field_that_the_kernel_lacks_costs_its_feature_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let kernel_types = types_without("socket", directory.path());
-    let features = try_features(&Config { kernel_types, ..Config::default() }).unwrap();
-    let off = off(&features);
-    assert_eq!(off.len(), 1, "{off:?}");
-    assert!(off[0].0 == OLDER && off[0].1.contains("no field socket.sk"), "{off:?}");
+fn what_the_kernel_lacks_costs_its_feature_only() {
+    for (type_name, feature, said) in [
+        ("socket", OLDER, "no field socket.sk"),
+        ("nd_net", "drops", "no field net_device.nd_net.net"),
+        ("btf_trace_kfree_skb", "drops", "kfree_skb"),
+        ("btf_trace_inet_sk_error_report", "socket errors", "inet_sk_error_report"),
+        ("sock_exterr_skb", "denied connects", "no field sock_exterr_skb.ee.ee_errno"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let kernel_types = types_without(type_name, directory.path());
+        let features = try_features(&Config { kernel_types, ..Config::default() }).unwrap();
+        let off = off(&features);
+        assert_eq!(off.len(), 1, "{type_name}: {off:?}");
+        assert!(off[0].0 == feature && off[0].1.contains(said), "{type_name}: {off:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

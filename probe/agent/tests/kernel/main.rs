@@ -1,7 +1,7 @@
 //! The probe on the real kernel: known traffic between network namespaces, rows compared with what the ends sent.
 //!
-//! Needs root, iproute2, openssl, tcpdump, python3, dnsmasq and dig; each test has its own namespaces, probe and
-//! collector's port.
+//! Needs root, iproute2, nftables, openssl, tcpdump, python3, dnsmasq and dig; each test has its own namespaces, probe
+//! and collector's port.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -11,9 +11,12 @@ mod causes;
 mod certificates;
 mod confined;
 mod dns;
+mod drops;
 mod exchanges;
 mod features;
+mod floods;
 mod host;
+mod icmp;
 mod losses;
 mod older;
 mod peers;
