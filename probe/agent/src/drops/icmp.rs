@@ -63,12 +63,14 @@ mod tests {
 
     #[test]
     fn each_error_has_its_name() {
+        // Type and code.
+        let told = |family: u32, of: [u8; 2]| family | u32::from(u16::from_be_bytes(of));
         for (reason, expected) in [
-            (REASON_ICMP | 3 << 8 | 3, "port_unreachable"),
-            (REASON_ICMP | 3 << 8 | 13, "admin_prohibited"),
-            (REASON_ICMP | 11 << 8, "time_exceeded"),
-            (REASON_ICMP6 | 1 << 8 | 4, "port_unreachable"),
-            (REASON_ICMP6 | 2 << 8, "packet_too_big"),
+            (told(REASON_ICMP, [3, 3]), "port_unreachable"),
+            (told(REASON_ICMP, [3, 13]), "admin_prohibited"),
+            (told(REASON_ICMP, [11, 0]), "time_exceeded"),
+            (told(REASON_ICMP6, [1, 4]), "port_unreachable"),
+            (told(REASON_ICMP6, [2, 0]), "packet_too_big"),
             (REASON_SOCKET | libc::EHOSTUNREACH as u32, "host_unreachable"),
         ] {
             assert_eq!(name(reason), expected, "{reason:#x}");
