@@ -43,6 +43,8 @@ pub mod names {
     pub const EVENTS: &str = "WEIR_EVENTS";
     /// Hash: address of a socket → what is known of its connection.
     pub const CONNS: &str = "WEIR_CONNS";
+    /// Socket storage: the [`crate::Owner`] of each listener.
+    pub const LISTENERS: &str = "WEIR_LISTENERS";
     /// Hash: [`crate::UdpKey`] → [`crate::UdpFlow`].
     pub const UDP: &str = "WEIR_UDP";
     /// Per-CPU array of [`crate::Lost::COUNT`] counters (`u64`).

@@ -161,14 +161,19 @@ impl Pieces {
     }
 }
 
+/// The names of the maps in [`Holders`].
+pub(crate) const HOLDERS: [&str; 3] = [names::CONNS, names::LISTENERS, names::UDP];
+
 /// The maps that say who holds a socket.
 pub(crate) struct Holders {
     /// `WEIR_CONNS`.
     pub(crate) conns: OwnedFd,
+    /// `WEIR_LISTENERS`.
+    pub(crate) listeners: OwnedFd,
     /// `WEIR_UDP`.
     pub(crate) udp: OwnedFd,
     /// Where they are pinned, in this order, if they are.
-    pub(crate) pinned: Option<[PathBuf; 2]>,
+    pub(crate) pinned: Option<[PathBuf; HOLDERS.len()]>,
 }
 
 /// The programs at work, and their maps.
@@ -320,9 +325,10 @@ impl Kernel {
     /// The maps that say who holds a socket, for captures.
     pub(crate) fn holders(&self, pins: Option<&Pins>) -> Result<Holders, LoadError> {
         let conns = attach::map_of(&self.ebpf, names::CONNS)?;
+        let listeners = attach::map_of(&self.ebpf, names::LISTENERS)?;
         let udp = self.udp.map().fd().as_fd().try_clone_to_owned().map_err(io_error(names::UDP))?;
-        let pinned = pins.map(|pins| [names::CONNS, names::UDP].map(|name| pins.path(name)));
-        Ok(Holders { conns, udp, pinned })
+        let pinned = pins.map(|pins| HOLDERS.map(|name| pins.path(name)));
+        Ok(Holders { conns, listeners, udp, pinned })
     }
 
     /// How many connections were opened since load.

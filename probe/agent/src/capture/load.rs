@@ -15,7 +15,7 @@ use weir_wire::control::Report;
 
 use super::program::Program;
 use crate::btf::Types;
-use crate::load::{Holders, LoadError, io_error, map_error, take};
+use crate::load::{HOLDERS, Holders, LoadError, io_error, map_error, take};
 use crate::preflight::CgroupRoot;
 use crate::sys;
 
@@ -60,8 +60,10 @@ impl Loaded {
             .override_global(names::SELF, &own_pid, true)
             .override_global(names::NETNS, &netns[..], true)
             .map_max_entries(names::PACKETS, RING_BYTES);
-        if let Some([conns, udp]) = maps.found() {
-            loader.map_pin_path(weir_abi::names::CONNS, conns).map_pin_path(weir_abi::names::UDP, udp);
+        if let Some(paths) = maps.found() {
+            for (name, path) in HOLDERS.iter().zip(paths) {
+                loader.map_pin_path(name, path);
+            }
         } else if program.needs_holders {
             let what = "share the probe's maps, which a filter by process, client or server needs";
             let source = io::Error::other("there is no BPF file system, and none could be mounted");
@@ -117,7 +119,7 @@ fn netns_offsets(kernel_types: &Path) -> Result<[u32; 2], LoadError> {
 /// Paths where another object's loader finds the probe's maps: where the probe has pinned them, or in a file system that
 /// nobody else sees, and that ends with this value.
 pub(super) struct Maps {
-    paths: Option<[PathBuf; 2]>,
+    paths: Option<[PathBuf; HOLDERS.len()]>,
     _mount: Option<OwnedFd>,
 }
 
@@ -137,16 +139,16 @@ impl Maps {
     }
 
     /// The paths, if something is there: pins of the probe's can be taken off by somebody else.
-    fn found(&self) -> Option<&[PathBuf; 2]> {
+    fn found(&self) -> Option<&[PathBuf; HOLDERS.len()]> {
         self.paths.as_ref().filter(|paths| paths.iter().all(|path| path.exists()))
     }
 }
 
-fn pin(holders: &Holders) -> io::Result<([PathBuf; 2], OwnedFd)> {
+fn pin(holders: &Holders) -> io::Result<([PathBuf; HOLDERS.len()], OwnedFd)> {
     let mount = sys::mount_bpf()?;
     let path = |name| PathBuf::from(format!("/proc/self/fd/{}/{name}", mount.as_raw_fd()));
-    let paths = [weir_abi::names::CONNS, weir_abi::names::UDP].map(path);
-    for (path, map) in paths.iter().zip([&holders.conns, &holders.udp]) {
+    let paths = HOLDERS.map(path);
+    for (path, map) in paths.iter().zip([&holders.conns, &holders.listeners, &holders.udp]) {
         let map = MapData::from_fd(map.as_fd().try_clone_to_owned()?).map_err(io::Error::other)?;
         map.pin(path).map_err(io::Error::other)?;
     }

@@ -164,7 +164,9 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, hook: Hook, ground: &Ground) -> R
 /// An own descriptor of the map: the object can't be lent while its program is.
 pub(super) fn map_of(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
     match ebpf.map(name) {
-        Some(Map::HashMap(map)) => map.fd().as_fd().try_clone_to_owned().map_err(io_error(name)),
+        Some(Map::HashMap(map) | Map::SkStorage(map)) => {
+            map.fd().as_fd().try_clone_to_owned().map_err(io_error(name))
+        }
         _ => Err(LoadError::NotInObject(name)),
     }
 }

@@ -4,18 +4,22 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::HashMap;
+use aya_ebpf::btf_maps::{HashMap, SkStorage};
 use aya_ebpf::helpers::{
     bpf_get_socket_cookie, bpf_skb_cgroup_id,
-    generated::bpf_probe_read_kernel,
+    generated::{bpf_probe_read_kernel, bpf_sk_storage_get},
 };
 use aya_ebpf::macros::btf_map;
 use weir_abi::capture::PacketFacts;
-use weir_abi::{Conn, ROLE_CLIENT, ROLE_SERVER, UdpFlow, UdpKey};
+use weir_abi::{Conn, Owner, ROLE_CLIENT, ROLE_LISTENER, ROLE_SERVER, UdpFlow, UdpKey};
 
 /// The probe's TCP connections by their socket's address; the values begin with a [`Conn`].
 #[btf_map(name = "WEIR_CONNS")]
 static CONNS: HashMap<u64, Conn, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Who listens, in the listener's own storage.
+#[btf_map(name = "WEIR_LISTENERS")]
+static LISTENERS: SkStorage<Owner> = SkStorage::new();
 
 /// The probe's UDP flows.
 #[btf_map(name = "WEIR_UDP")]
@@ -39,9 +43,14 @@ pub fn fill(skb: *mut __sk_buff, facts: &mut PacketFacts) {
         let conn = unsafe { &*conn };
         facts.owner = conn.owner;
         facts.role = conn.role;
-    } else if facts.protocol != IPPROTO_TCP
-        && let Some(flow) = UDP.get_ptr(&udp_key(skb, facts))
-    {
+    } else if facts.protocol == IPPROTO_TCP {
+        let map = core::ptr::from_ref(&LISTENERS).cast_mut().cast();
+        let owner = unsafe { bpf_sk_storage_get(map, sk, core::ptr::null_mut(), 0) }.cast::<Owner>();
+        if !owner.is_null() {
+            facts.owner = unsafe { *owner };
+            facts.role = ROLE_LISTENER;
+        }
+    } else if let Some(flow) = UDP.get_ptr(&udp_key(skb, facts)) {
         let flow = unsafe { &*flow };
         facts.owner = flow.owner;
         facts.role = if flow.began_here != 0 { ROLE_CLIENT } else { ROLE_SERVER };
