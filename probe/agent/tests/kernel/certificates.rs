@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use weir_model::{FlowRow, ProbeHealthRow, TlsHandshakeRow};
 use weir_probe::{Config, FeatureState, try_features};
 
 use crate::bench::{Bench, Hosts};
+use crate::peers::Running;
 use crate::starttls;
 
 /// Two self-signed certificates, the server's and the client's, with their keys.
@@ -61,7 +62,7 @@ impl Files {
 
 /// A server that ends with the test.
 pub(crate) struct Server {
-    child: Child,
+    running: Running,
     pub(crate) port: u16,
 }
 
@@ -73,7 +74,7 @@ impl Server {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let said = lines.into_iter().find_map(|line| line.strip_prefix(word).map(str::to_owned)).unwrap();
         let port = said.rsplit(':').next().unwrap().trim().parse().unwrap();
-        Server { child, port }
+        Server { running: Running(child), port }
     }
 
     pub(crate) fn openssl(hosts: &Hosts, files: &Files, options: &[&str]) -> Server {
@@ -86,22 +87,15 @@ impl Server {
     /// One that doesn't say: asked until it answers.
     fn that_answers(hosts: &Hosts, port: u16, command: &mut Command) -> Server {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut server = Server { child, port };
+        let mut server = Server { running: Running(child), port };
         let began = Instant::now();
         while hosts.connect(std::net::SocketAddr::from(([10, 83, 0, 2], port))).is_err() {
-            assert!(server.child.try_wait().unwrap().is_none(), "it ended");
+            assert!(server.running.0.try_wait().unwrap().is_none(), "it ended");
             assert!(began.elapsed() < Duration::from_secs(20), "it doesn't listen");
             #[expect(clippy::disallowed_methods, reason = "once at a test's start, while the server starts")]
             std::thread::sleep(Duration::from_millis(20));
         }
         server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

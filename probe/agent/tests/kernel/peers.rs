@@ -1,7 +1,7 @@
 //! Programs that tests talk to: nginx, curl, and little servers in Python and Go.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,29 @@ pub(crate) fn curl(hosts: &Hosts, arguments: &[&str]) {
         .output()
         .expect("curl is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A program that ends with the test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A self-signed certificate of `shop.weir.test` in that directory, `key.pem` and `cert.pem`: `(key, certificate)`.
+pub(crate) fn shop_certificate(directory: &Path) -> (PathBuf, PathBuf) {
+    let (key, certificate) = (directory.join("key.pem"), directory.join("cert.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-days", "2", "-subj", "/CN=shop.weir.test"])
+        .args(["-keyout".as_ref(), key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    (key, certificate)
 }
 
 /// nginx on the server's host: `/small`, `/big` (of the size asked for), `/discard` (takes a body).
@@ -41,15 +64,9 @@ impl Nginx {
             None => format!("listen 10.83.0.2:{port};"),
             Some("h2c") => format!("listen 10.83.0.2:{port} http2;"),
             Some(version) => {
-                let made = Command::new("openssl")
-                    .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-                    .args(["-days", "2", "-subj", "/CN=shop.weir.test"])
-                    .args(["-keyout", &format!("{root}/key"), "-out", &format!("{root}/cert")])
-                    .output()
-                    .expect("openssl is installed");
-                assert!(made.status.success());
+                shop_certificate(files.path());
                 format!(
-                    "listen 10.83.0.2:{port} ssl; ssl_certificate {root}/cert; ssl_certificate_key {root}/key; \
+                    "listen 10.83.0.2:{port} ssl; ssl_certificate {root}/cert.pem; ssl_certificate_key {root}/key.pem; \
                      ssl_protocols {version};"
                 )
             }
@@ -119,7 +136,7 @@ impl Drop for Nginx {
 
 /// A little server of our own on the server's host; it says its port on a line.
 pub(crate) struct Little {
-    child: Child,
+    _running: Running,
     _files: tempfile::TempDir,
     pub(crate) port: u16,
 }
@@ -157,13 +174,6 @@ impl Little {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().parse().unwrap_or_else(|_| panic!("it said {line:?}"));
-        Little { child, _files: files, port }
-    }
-}
-
-impl Drop for Little {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Little { _running: Running(child), _files: files, port }
     }
 }

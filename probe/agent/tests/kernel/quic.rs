@@ -2,18 +2,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use weir_model::TlsHandshakeRow;
 
 use crate::bench::{Bench, Hosts};
+use crate::peers::{Running, shop_certificate};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/quic.py");
 
 /// A server on the server's host, with its certificate.
 struct Server {
-    child: Child,
+    _running: Running,
     _files: tempfile::TempDir,
     port: u16,
 }
@@ -39,8 +40,7 @@ impl Server {
 
     fn start(hosts: &Hosts, program: &Path, arguments: impl Fn(&mut Command, &Path, &Path)) -> Server {
         let files = tempfile::tempdir().unwrap();
-        let (key, certificate) = (files.path().join("key.pem"), files.path().join("cert.pem"));
-        make_certificate(&key, &certificate);
+        let (key, certificate) = shop_certificate(files.path());
         let mut command = hosts.command(1, &program.display().to_string());
         arguments(&mut command, &key, &certificate);
         let mut child = command
@@ -54,25 +54,8 @@ impl Server {
         let port =
             lines.find_map(|line| line.rsplit(':').next()?.trim().parse().ok()).expect("it says its port");
         std::thread::spawn(move || lines.for_each(drop));
-        Server { child, _files: files, port }
+        Server { _running: Running(child), _files: files, port }
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn make_certificate(key: &Path, certificate: &Path) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=shop.weir.test", "-keyout"])
-        .args([key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
-        .output()
-        .expect("openssl is installed");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// Where aioquic is.
@@ -96,7 +79,7 @@ fn connect(hosts: &Hosts, port: u16, version: &str, connections: usize) -> Vec<V
 
 /// `tcpdump` on the client's host.
 struct Capture {
-    child: Child,
+    _running: Running,
     files: tempfile::TempDir,
 }
 
@@ -114,7 +97,7 @@ impl Capture {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.contains("listening on")), "tcpdump ended");
         std::thread::spawn(move || lines.for_each(drop));
-        Capture { child, files }
+        Capture { _running: Running(child), files }
     }
 
     /// Fields of the packets that `filter` lets through, once one did: its first value of each.
@@ -137,13 +120,6 @@ impl Capture {
             // What was captured is written by another process.
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

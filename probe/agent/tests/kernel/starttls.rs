@@ -1,16 +1,16 @@
 //! Connections that begin in clear and turn to TLS: what both ends' rows say.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
 use crate::bench::{Bench, Hosts};
+use crate::peers::{Running, shop_certificate};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/starttls.py");
 
 /// Serves one connection of a protocol on the server's host.
 pub(crate) struct Server {
-    child: Child,
+    _running: Running,
     _files: tempfile::TempDir,
     pub(crate) port: u16,
 }
@@ -18,8 +18,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(hosts: &Hosts, protocol: &str) -> Server {
         let files = tempfile::tempdir().unwrap();
-        let (key, certificate) = (files.path().join("key.pem"), files.path().join("cert.pem"));
-        make_certificate(&key, &certificate);
+        let (key, certificate) = shop_certificate(files.path());
         let mut child = hosts
             .command(1, "python3")
             .args([SCRIPT, "server", protocol])
@@ -29,27 +28,8 @@ impl Server {
             .expect("python3 is installed: deploy/setup.sh test");
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Server { child, _files: files, port: line.trim().parse().unwrap() }
+        Server { _running: Running(child), _files: files, port: line.trim().parse().unwrap() }
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn make_certificate(key: &Path, certificate: &Path) {
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=shop.weir.test", "-keyout"])
-        .arg(key)
-        .arg("-out")
-        .arg(certificate)
-        .output()
-        .expect("openssl is installed");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 pub(crate) fn s_client(hosts: &Hosts, port: u16, protocol: &str, version: &str) {

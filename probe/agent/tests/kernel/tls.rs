@@ -1,15 +1,16 @@
 //! TLS by OpenSSL's own programs: what both ends' handshake rows say.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
 use weir_model::TlsHandshakeRow;
 
 use crate::bench::{Bench, Hosts};
+use crate::peers::{Running, shop_certificate};
 
 /// `openssl s_server` on the server's host.
 struct Server {
-    child: Child,
+    _running: Running,
     files: tempfile::TempDir,
     port: u16,
 }
@@ -21,26 +22,7 @@ impl Server {
 
     fn with(hosts: &Hosts, options: &[&str]) -> Server {
         let files = tempfile::tempdir().unwrap();
-        let (key, certificate) = (files.path().join("key.pem"), files.path().join("cert.pem"));
-        let made = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "2",
-            ])
-            .args(["-subj", "/CN=shop.weir.test", "-keyout"])
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate)
-            .output()
-            .expect("openssl is installed");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let (key, certificate) = shop_certificate(files.path());
         let mut child = hosts
             .command(1, "openssl")
             .args(["s_server", "-accept", "10.83.0.2:0", "-alpn", "h2,http/1.1"])
@@ -61,20 +43,13 @@ impl Server {
             .find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned))
             .unwrap();
         let port = at.rsplit(':').next().unwrap().trim().parse().unwrap();
-        Server { child, files, port }
+        Server { _running: Running(child), files, port }
     }
 
     /// What the client shows, too.
     fn own_certificate(&self) -> [String; 4] {
         let path = |name: &str| self.files.path().join(name).display().to_string();
         ["-cert".to_owned(), path("cert.pem"), "-key".to_owned(), path("key.pem")]
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
