@@ -7,7 +7,6 @@
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use weir_abi::{Conn, ConnRecord, FLAG_BACKFILLED, Heads, KIND_CLOSED, ROLE_CLIENT, ROLE_SERVER, Totals};
-use weir_model::time::interval_start;
 use weir_model::{FlowRow, ids};
 
 use crate::ends::{Ends, tcp_id};
@@ -21,31 +20,35 @@ const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
 
 /// What was reported of the living.
+#[derive(Default)]
 pub(crate) struct Flows {
-    interval_ns: i64,
+    /// When the running interval began, on the kernel's clock; 0: not known.
+    cut_ns: u64,
     reported: HashMap<u64, ConnState>,
     /// Connections whose state is not what the journal has.
     changed: Vec<u64>,
 }
 
 impl Flows {
-    /// Flows are cut on multiples of `interval_ns`.
-    pub(crate) fn new(interval_ns: i64) -> Flows {
-        Flows { interval_ns, reported: HashMap::new(), changed: Vec::new() }
-    }
-
     /// How many connections are remembered.
     pub(crate) fn len(&self) -> usize {
         self.reported.len()
     }
 
     /// Takes over what an earlier run of the probe reported.
-    pub(crate) fn restore(&mut self, conns: HashMap<u64, ConnState>) {
+    pub(crate) fn restore(&mut self, conns: HashMap<u64, ConnState>, cut_ns: u64) {
         self.reported = conns;
+        self.cut_ns = cut_ns;
+    }
+
+    /// An interval ended at `cut_ns`, on the kernel's clock: whatever moved in it has its row.
+    pub(crate) fn cut(&mut self, cut_ns: u64) {
+        self.cut_ns = cut_ns;
     }
 
     /// Writes down what changed since the last time.
     pub(crate) fn write_changes(&mut self, entry: &mut Entry) {
+        entry.cut(self.cut_ns);
         for cookie in self.changed.drain(..) {
             entry.conn(cookie, self.reported.get(&cookie));
         }
@@ -53,6 +56,7 @@ impl Flows {
 
     /// Writes down everything.
     pub(crate) fn write_all(&self, entry: &mut Entry) {
+        entry.cut(self.cut_ns);
         for (cookie, state) in &self.reported {
             entry.conn(*cookie, Some(state));
         }
@@ -99,7 +103,6 @@ impl Flows {
         let is_closed = record.kind == KIND_CLOSED;
         let is_older = conn.flags & FLAG_BACKFILLED != 0;
         let totals = whole(record);
-        let end_ns = cut_ns.unwrap_or_else(|| context.clock.utc(record.time_ns));
         let before = self.reported.remove(&conn.cookie);
         let first = before.is_none();
         if !first || !is_closed {
@@ -109,7 +112,8 @@ impl Flows {
             // What an older connection did before us is not ours to count.
             totals: if is_older { totals } else { Totals::default() },
             opened_ns: context.clock.utc(opened(conn)),
-            end_ns: 0,
+            first_ns: opened(conn),
+            end_ns: opened(conn),
             role: conn.role,
             flags: conn.flags,
             local_isn: conn.local_isn,
@@ -117,11 +121,10 @@ impl Flows {
             facts: None,
         });
         let news = difference(&totals, &before.totals);
-        let start_ns = if first {
-            before.opened_ns
-        } else {
-            before.end_ns.max(interval_start(end_ns - 1, self.interval_ns))
-        };
+        // A record that is younger than its row has a row of its own when the interval ends.
+        let cut_ns = cut_ns.map(|cut_ns| context.clock.boot(cut_ns)).filter(|cut_ns| *cut_ns > before.end_ns);
+        let end_ns = cut_ns.unwrap_or(record.time_ns);
+        let start_ns = if first { before.first_ns } else { since(before.end_ns, self.cut_ns, end_ns) };
         if !is_closed {
             let kept = ConnState {
                 totals: highest(&totals, &before.totals),
@@ -134,7 +137,9 @@ impl Flows {
                 return None;
             }
         }
-        let mut row = FlowRow { time: start_ns.min(end_ns), end_time: Some(end_ns), ..FlowRow::default() };
+        let utc = |boot_ns| context.clock.utc(boot_ns);
+        let mut row =
+            FlowRow { time: utc(start_ns.min(end_ns)), end_time: Some(utc(end_ns)), ..FlowRow::default() };
         row.opened_time = (!is_older).then_some(before.opened_ns);
         row.state = Some(SmolStr::new_static(match (first && !is_older, is_closed) {
             (true, true) => "only",
@@ -142,7 +147,7 @@ impl Flows {
             (false, true) => "closed",
             (false, false) => "ongoing",
         }));
-        let id = tcp_id(conn, context.node, before.opened_ns);
+        let id = tcp_id(conn, context.node, before.first_ns);
         row.trace_id = Some(ids::trace_id(&id));
         row.connection_id = Some(id);
         row.protocol = Some(SmolStr::new_static("tcp"));
@@ -161,6 +166,11 @@ impl Flows {
         row.source = Some(SmolStr::new_static("probe"));
         Some(row)
     }
+}
+
+/// When what a row tells began: where the last one ended, or with the interval, since whatever moved before that has its row.
+pub(crate) fn since(last_end_ns: u64, cut_ns: u64, end_ns: u64) -> u64 {
+    if cut_ns < end_ns { last_end_ns.max(cut_ns) } else { last_end_ns }
 }
 
 /// The counters, with the SYN and SYN-ACK that passed before the accepted socket was made.

@@ -26,7 +26,7 @@ use weir_model::time::interval_start;
 use weir_wire::{ShipStats, Shipper};
 
 use crate::census::Census;
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Wall};
 use crate::config::Config;
 use crate::dns::Dns;
 use crate::drops::Drops;
@@ -74,6 +74,7 @@ pub(crate) struct Watch {
     interval: Duration,
     udp_idle: Duration,
     udp_flows: usize,
+    wall: Wall,
     clock: Clock,
     identities: Identities,
     flows: Flows,
@@ -118,19 +119,19 @@ impl Watch {
         config: &Config,
         identities: Identities,
         keep: Keep,
+        wall: Wall,
     ) -> io::Result<Watch> {
         let exchanges = kernel.has(features::EXCHANGES).then(|| Exchanges::new(config.exchange_rows));
         let go = (exchanges.is_some() && kernel.has(features::GOROUTINES)).then(GoPrograms::default);
         let libraries = kernel.has(features::LIBRARIES).then(Libraries::default);
-        let interval_ns = config.interval.as_nanos() as i64;
         let is_adopted = keep.is_adopted();
         let Keep { identity, opened, restored, pins, features } = keep;
         kernel.features.extend(features);
         let processes = Processes::new();
         kernel.features.push(processes.feature());
         let drops = Drops::new(std::mem::take(&mut kernel.reasons));
-        let mut flows = Flows::new(interval_ns);
-        let mut udp = UdpFlows::new(interval_ns);
+        let mut flows = Flows::default();
+        let mut udp = UdpFlows::default();
         let mut handshakes = Handshakes::new(libraries.is_some());
         let mut health = Health::default();
         let losses =
@@ -141,10 +142,10 @@ impl Watch {
             }
         }
         handshakes.given_up = restored.under_way;
-        flows.restore(restored.conns);
+        flows.restore(restored.conns, restored.cut_ns);
         if is_adopted {
             kernel.events.skip_to(restored.position);
-            udp.restore(restored.udp);
+            udp.restore(restored.udp, restored.cut_ns);
             health = Health::after(restored.told);
         }
         let boot_id = SmolStr::new(&identity.boot_id);
@@ -170,7 +171,8 @@ impl Watch {
             interval: config.interval,
             udp_idle: config.udp_idle,
             udp_flows: config.udp_flows as usize,
-            clock: Clock::read(),
+            clock: Clock::read(&wall),
+            wall,
             identities,
             flows,
             udp,
@@ -230,7 +232,7 @@ impl Watch {
         self.take_over()?;
         self.tell(shipper.stats());
         let mut looking = Looking::new();
-        let mut next_cut = self.next_cut();
+        let mut next_cut = self.last_cut() + self.interval_ns();
         let mut written = Instant::now();
         let mut swept = Instant::now();
         let mut opened = Instant::now();
@@ -255,11 +257,13 @@ impl Watch {
             }
             self.look_at_programs(&mut looking);
             self.look_for_exchanges(&mut looking)?;
-            if stopping || self.now() >= next_cut {
+            // Where the clock was set, the interval ends at once, by the clock that it began with.
+            let ends_early = stopping || self.clock.was_set(&self.wall);
+            if ends_early || self.now() >= next_cut {
                 let shipped = shipper.stats();
                 self.losses.rows_refused = shipped.refused_rows;
-                self.cut(if stopping { self.now() } else { next_cut })?;
-                next_cut = self.next_cut();
+                self.cut(if ends_early { self.now() } else { self.last_cut() })?;
+                next_cut = self.last_cut() + self.interval_ns();
                 self.tell(shipped);
             }
             if stopping || written.elapsed() >= GATHER || self.rows.len() >= ENOUGH_ROWS {
@@ -288,14 +292,19 @@ impl Watch {
         self.clock.utc(clock::boot_ns())
     }
 
-    fn next_cut(&self) -> i64 {
-        let interval_ns = self.interval.as_nanos() as i64;
-        interval_start(self.now(), interval_ns) + interval_ns
+    fn interval_ns(&self) -> i64 {
+        self.interval.as_nanos() as i64
+    }
+
+    /// The last multiple of the interval. Several may have passed if the probe was held up: what moved in them is told as
+    /// one, since nobody knows when.
+    fn last_cut(&self) -> i64 {
+        interval_start(self.now(), self.interval_ns())
     }
 
     /// Reports questions that nobody answers, when the probe stops all that are open.
     fn expire_dns(&mut self, stopping: bool) {
-        let now = self.now();
+        let now = clock::boot_ns();
         let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
         self.dns.expire(now, context, &mut self.rows.dns);
         if stopping {
@@ -305,7 +314,7 @@ impl Watch {
 
     /// Reports handshakes that waited for a certificate in vain.
     fn expire_handshakes(&mut self, stopping: bool) {
-        let now = self.now();
+        let now = clock::boot_ns();
         let context = &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
         self.handshakes.expire(now, stopping, context, &mut self.rows.handshakes);
     }

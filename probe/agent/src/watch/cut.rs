@@ -68,7 +68,10 @@ impl Watch {
             features,
             template,
         ));
-        self.clock.follow();
+        let cut_boot_ns = self.clock.boot(cut_ns);
+        self.flows.cut(cut_boot_ns);
+        self.udp.cut(cut_boot_ns);
+        self.clock.follow(&self.wall);
         self.identities.forget_processes();
         sys::give_memory_back();
         Ok(())

@@ -4,12 +4,11 @@ use weir_abi::{Conn, ConnRecord, KIND_CLOSED};
 use weir_dissect::tls::Side;
 
 use super::{ENOUGH_ROWS, Watch};
-use crate::clock::Clock;
 use crate::dns::Dns;
 use crate::drain::{self, Record};
 use crate::drops::{Drops, FlowKey};
 use crate::exchanges::Exchanges;
-use crate::flows::{Flows, close_reason, closed_by_peer};
+use crate::flows::{Flows, close_reason, closed_by_peer, opened};
 use crate::handshakes::{Context, Ending, Handshakes};
 use crate::load::LoadError;
 use crate::processes::Sighting;
@@ -33,7 +32,7 @@ impl Watch {
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             match drain::record(bytes) {
                 Some(Record::Conn(mut record)) => {
-                    self.processes.see(of_connection(&record, None, self.clock));
+                    self.processes.see(of_connection(&record, None));
                     let known = Known {
                         flows: &mut self.flows,
                         handshakes: &mut self.handshakes,
@@ -73,7 +72,7 @@ impl Watch {
                         owner: head.owner,
                         netns: head.netns,
                         opened_ns: head.time_ns,
-                        time_ns: self.clock.utc(head.time_ns),
+                        time_ns: head.time_ns,
                     });
                     if Dns::has(&head.key) {
                         self.dns.datagram(&head, bytes, context, &mut self.rows.dns);
@@ -92,15 +91,15 @@ impl Watch {
     }
 }
 
-pub(super) fn of_connection(record: &ConnRecord, cut_ns: Option<i64>, clock: Clock) -> Sighting {
+/// `cut_ns`: the end of the interval that is being reported, on the kernel's clock.
+pub(super) fn of_connection(record: &ConnRecord, cut_ns: Option<u64>) -> Sighting {
     let Conn { owner, netns, syn_ns, opened_ns, .. } = record.conn;
-    let time_ns = clock.utc(record.time_ns);
     Sighting {
         owner,
         netns,
         opened_ns: if opened_ns == 0 { syn_ns } else { opened_ns },
         // Not later than the flow's row.
-        time_ns: cut_ns.map_or(time_ns, |cut_ns| cut_ns.min(time_ns)),
+        time_ns: cut_ns.map_or(record.time_ns, |cut_ns| cut_ns.min(record.time_ns)),
     }
 }
 
@@ -128,7 +127,7 @@ pub(super) fn connection(
     if record.kind != KIND_CLOSED {
         let is_wanted = drops.has_news_of(&flow);
         if let Some(mut row) = flows.row(record, cut_ns, is_wanted, handshakes.facts(cookie), context) {
-            dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
+            dns.name(&mut row, record.conn.netns, record.conn.owner.pid, opened(&record.conn));
             if let Some(exchanges) = exchanges {
                 exchanges.fill_flow(cookie, &mut row);
             }
@@ -141,14 +140,14 @@ pub(super) fn connection(
     let ending = Ending {
         by: if closed_by_peer(record) == we_are_client { Side::Server } else { Side::Client },
         reset: close_reason(record).starts_with("reset"),
-        time_ns: context.clock.utc(record.time_ns),
+        time_ns: record.time_ns as i64,
     };
     // The handshake's end may still tell something (the alert, the client's certificate), but forgets the facts.
     let facts = handshakes.facts(cookie).cloned();
     rows.handshakes.extend(handshakes.closed(cookie, ending, context));
     dns.closed(&record.conn, context, &mut rows.dns);
     if let Some(mut row) = flows.row(record, cut_ns, false, facts.as_ref(), context) {
-        dns.name(&mut row, record.conn.netns, record.conn.owner.pid);
+        dns.name(&mut row, record.conn.netns, record.conn.owner.pid, opened(&record.conn));
         if let Some(exchanges) = exchanges.as_mut() {
             exchanges.fill_flow(cookie, &mut row);
         }

@@ -88,7 +88,7 @@ impl Watch {
             let context =
                 &mut Context { node: &self.node, clock: self.clock, identities: &mut self.identities };
             for mut record in drain::living(&self.swept) {
-                self.processes.see(of_connection(&record, cut_ns, self.clock));
+                self.processes.see(of_connection(&record, cut_ns.map(|cut_ns| self.clock.boot(cut_ns))));
                 let known = Known {
                     flows: &mut self.flows,
                     handshakes: &mut self.handshakes,

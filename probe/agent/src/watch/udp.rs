@@ -12,7 +12,7 @@ use crate::processes::Sighting;
 impl Watch {
     pub(super) fn report_early_udp(&mut self) {
         let before_ns = clock::boot_ns().saturating_sub(EARLY_AGE.as_nanos() as u64);
-        let now = self.now();
+        let now = clock::boot_ns();
         while let Some(key) = self.udp.next_early(before_ns) {
             if let Some(flow) = self.kernel.udp(key) {
                 let context =
@@ -20,7 +20,7 @@ impl Watch {
                 self.processes.see(of_udp(&flow, now));
                 let facts = self.udp_handshakes.facts(&key, flow.first_ns);
                 let mut row = self.udp.row(&key, &flow, now, false, facts, context);
-                self.dns.name(&mut row, flow.netns, flow.owner.pid);
+                self.dns.name(&mut row, flow.netns, flow.owner.pid, flow.first_ns);
                 self.rows.flows.push(row);
                 self.drops.row_of(FlowKey::of_datagrams(&key, flow.netns));
             }
@@ -28,6 +28,7 @@ impl Watch {
     }
 
     pub(super) fn cut_udp(&mut self, cut_ns: i64) -> Result<(), LoadError> {
+        let cut_ns = self.clock.boot(cut_ns);
         let keys = self.kernel.udp_keys();
         let is_crowded = keys.len() > self.udp_flows / 2;
         let idle_before_ns = clock::boot_ns().saturating_sub(self.udp_idle.as_nanos() as u64);
@@ -48,7 +49,7 @@ impl Watch {
             self.processes.see(of_udp(&flow, cut_ns));
             let facts = self.udp_handshakes.facts(&key, flow.first_ns);
             let mut row = self.udp.row(&key, &flow, cut_ns, is_over, facts, context);
-            self.dns.name(&mut row, flow.netns, flow.owner.pid);
+            self.dns.name(&mut row, flow.netns, flow.owner.pid, flow.first_ns);
             self.rows.flows.push(row);
             self.drops.row_of(FlowKey::of_datagrams(&key, flow.netns));
             if is_over {
@@ -59,6 +60,6 @@ impl Watch {
     }
 }
 
-fn of_udp(flow: &UdpFlow, time_ns: i64) -> Sighting {
+fn of_udp(flow: &UdpFlow, time_ns: u64) -> Sighting {
     Sighting { owner: flow.owner, netns: flow.netns, opened_ns: flow.first_ns, time_ns }
 }

@@ -9,6 +9,7 @@ mod bench;
 mod capture;
 mod causes;
 mod certificates;
+mod clock;
 mod confined;
 mod dns;
 mod drops;
