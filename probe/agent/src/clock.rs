@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 
 /// Smaller corrections are not followed.
 const CORRECTION_NS: i64 = 1_000_000;
@@ -89,6 +89,15 @@ impl Clock {
     pub(crate) fn ahead(ahead_ns: i64) -> Clock {
         Clock { ahead_ns }
     }
+}
+
+/// Microseconds of the kernel's tick (jiffy), as it reckons itself; its coarse clocks move by one.
+pub(crate) fn tick_us() -> i64 {
+    const SECOND_NS: i64 = 1_000_000_000;
+    // Known to every kernel; its call can't fail.
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |tick| tick.tv_nsec());
+    let hertz = (SECOND_NS + tick / 2) / tick.max(1);
+    1_000_000 / hertz.max(1)
 }
 
 /// Nanoseconds since boot.

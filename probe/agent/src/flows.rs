@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use weir_abi::{Conn, ConnRecord, FLAG_BACKFILLED, Heads, KIND_CLOSED, ROLE_CLIENT, ROLE_SERVER, Totals};
 use weir_model::{FlowRow, ids};
 
+use crate::clock;
 use crate::ends::{Ends, tcp_id};
 use crate::handshakes::{Context, Facts};
 use crate::journal::{ConnState, Entry};
@@ -22,6 +23,8 @@ const LAST_ACK: u8 = 9;
 /// What was reported of the living.
 #[derive(Default)]
 pub(crate) struct Flows {
+    /// Microseconds of the kernel's tick; none where it doesn't count losses and limits.
+    tick_us: Option<i64>,
     /// When the running interval began, on the kernel's clock; 0: not known.
     cut_ns: u64,
     reported: HashMap<u64, ConnState>,
@@ -30,6 +33,11 @@ pub(crate) struct Flows {
 }
 
 impl Flows {
+    /// `tells_losses`: the kernel counts losses and limits.
+    pub(crate) fn new(tells_losses: bool) -> Flows {
+        Flows { tick_us: tells_losses.then(clock::tick_us), ..Flows::default() }
+    }
+
     /// How many connections are remembered.
     pub(crate) fn len(&self) -> usize {
         self.reported.len()
@@ -155,6 +163,7 @@ impl Flows {
         let ends = Ends::of(conn);
         ends.fill_flow(&mut row, context.node, holder);
         fill_counters(&mut row, &news, ends.client_is_ours);
+        fill_losses(&mut row, &news, ends.client_is_ours, self.tick_us);
         fill_times(&mut row, record);
         if is_closed {
             let reason = close_reason(record);
@@ -201,18 +210,32 @@ fn difference(now: &Totals, before: &Totals) -> Totals {
         segs_out: now.segs_out.wrapping_sub(before.segs_out),
         segs_in: now.segs_in.wrapping_sub(before.segs_in),
         retransmits: now.retransmits.wrapping_sub(before.retransmits),
+        resent_bytes: now.resent_bytes.saturating_sub(before.resent_bytes),
+        lost_segs: now.lost_segs.wrapping_sub(before.lost_segs),
+        out_of_order_segs: now.out_of_order_segs.wrapping_sub(before.out_of_order_segs),
+        window_limited: ahead(now.window_limited, before.window_limited),
+        buffer_limited: ahead(now.buffer_limited, before.buffer_limited),
         ..*now
     }
 }
 
+/// How far a counter that wraps has come; 0 where it was read ahead before.
+fn ahead(now: u32, before: u32) -> u32 {
+    let by = now.wrapping_sub(before);
+    if by > u32::MAX / 2 { 0 } else { by }
+}
+
 fn is_still(news: &Totals) -> bool {
-    news.sent_bytes == 0 && news.received_bytes == 0 && news.segs_out == 0 && news.segs_in == 0
+    let has_moved = news.sent_bytes + news.received_bytes > 0 || news.segs_out > 0 || news.segs_in > 0;
+    !has_moved && news.window_limited == 0 && news.buffer_limited == 0
 }
 
 fn highest(now: &Totals, before: &Totals) -> Totals {
     Totals {
         sent_bytes: now.sent_bytes.max(before.sent_bytes),
         received_bytes: now.received_bytes.max(before.received_bytes),
+        window_limited: before.window_limited.wrapping_add(ahead(now.window_limited, before.window_limited)),
+        buffer_limited: before.buffer_limited.wrapping_add(ahead(now.buffer_limited, before.buffer_limited)),
         ..*now
     }
 }
@@ -233,6 +256,27 @@ fn fill_counters(row: &mut FlowRow, news: &Totals, client_is_ours: bool) {
     row.rtt_us = (news.rtt_us > 0).then_some(i64::from(news.rtt_us));
     let has_minimum = news.rtt_us > 0 && news.rtt_min_us > 0 && news.rtt_min_us != u32::MAX;
     row.rtt_min_us = has_minimum.then_some(i64::from(news.rtt_min_us));
+}
+
+/// Only the end that sends knows what it sends again, takes for lost, and waits for; only the one that receives, what came
+/// out of order.
+fn fill_losses(row: &mut FlowRow, news: &Totals, client_is_ours: bool, tick_us: Option<i64>) {
+    let resent = Some(news.resent_bytes as i64);
+    let lost = tick_us.map(|_| i64::from(news.lost_segs));
+    let out_of_order = tick_us.map(|_| i64::from(news.out_of_order_segs));
+    let window_limited = tick_us.map(|tick_us| i64::from(news.window_limited) * tick_us);
+    let buffer_limited = tick_us.map(|tick_us| i64::from(news.buffer_limited) * tick_us);
+    if client_is_ours {
+        row.client_bytes_retransmitted = resent;
+        row.client_segments_lost = lost;
+        row.server_segments_out_of_order = out_of_order;
+        (row.client_window_limited_us, row.client_buffer_limited_us) = (window_limited, buffer_limited);
+    } else {
+        row.server_bytes_retransmitted = resent;
+        row.server_segments_lost = lost;
+        row.client_segments_out_of_order = out_of_order;
+        (row.server_window_limited_us, row.server_buffer_limited_us) = (window_limited, buffer_limited);
+    }
 }
 
 fn fill_times(row: &mut FlowRow, record: &ConnRecord) {

@@ -130,7 +130,7 @@ impl Watch {
         let processes = Processes::new();
         kernel.features.push(processes.feature());
         let drops = Drops::new(std::mem::take(&mut kernel.reasons));
-        let mut flows = Flows::default();
+        let mut flows = Flows::new(kernel.has(features::LOSSES));
         let mut udp = UdpFlows::default();
         let mut handshakes = Handshakes::new(libraries.is_some());
         let mut health = Health::default();

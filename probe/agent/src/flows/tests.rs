@@ -186,6 +186,52 @@ fn what_moved_while_nobody_looked_is_told_of_the_whole_time() {
     assert_eq!((again.time, again.end_time), (62 * SECOND as i64, cut(63)));
 }
 
+/// The kernel adds ticks up, which wrap; and while a connection lives nobody locks what is read.
+#[test]
+fn what_holds_a_sender_up_is_told_in_microseconds_and_once() {
+    let mut bench = Bench::new();
+    bench.flows.tick_us = Some(4_000);
+    let at = |kind, seconds: u64, window_limited, buffer_limited| ConnRecord {
+        kind,
+        time_ns: seconds * SECOND,
+        totals: Totals {
+            window_limited,
+            buffer_limited,
+            lost_segs: 3,
+            out_of_order_segs: 5,
+            ..client().totals
+        },
+        ..client()
+    };
+    let cut = |seconds: i64| Some(seconds * SECOND as i64);
+    let rows: Vec<FlowRow> = [
+        bench.row(&at(KIND_LIVING, 2, 10, 1), None),
+        // Nothing passed, but time.
+        bench.row(&at(KIND_LIVING, 10, 110, 1), cut(10)),
+        bench.row(&at(KIND_LIVING, 20, 109, 1), cut(20)),
+        bench.row(&at(KIND_CLOSED, 23, 120, 2), None),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let told: Vec<_> = rows[1..]
+        .iter()
+        .map(|row| (row.client_window_limited_us, row.client_buffer_limited_us, row.client_segments_lost))
+        .collect();
+    assert_eq!(told, [(Some(400_000), Some(0), Some(0)), (Some(40_000), Some(4_000), Some(0))]);
+    assert_eq!((rows[0].client_segments_lost, rows[0].server_segments_out_of_order), (Some(3), Some(5)));
+    assert_eq!((rows[0].server_segments_lost, rows[0].client_segments_out_of_order), (None, None));
+    assert_eq!((ahead(3, u32::MAX - 1), ahead(5, 7)), (5, 0));
+    bench.flows.tick_us = None;
+    let row = bench.row(&at(KIND_CLOSED, 23, 7, 7), None).expect("a row");
+    assert_eq!(
+        (row.client_window_limited_us, row.client_segments_lost),
+        (None, None),
+        "a kernel without them"
+    );
+    assert!(row.client_bytes_retransmitted.is_some());
+}
+
 #[test]
 fn an_older_connection_counts_from_our_start() {
     let mut bench = Bench::new();

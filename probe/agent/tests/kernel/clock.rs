@@ -74,7 +74,7 @@ async fn a_clock_that_is_set_bends_no_interval_of_what_lives() {
         for ahead_ns in [0, -HOUR_NS, HOUR_NS] {
             let here = |row: &&FlowRow| (row.end_time.unwrap() - rows[0].time - ahead_ns).abs() < HOUR_NS / 2;
             let own: Vec<_> = rows.iter().filter(here).collect();
-            assert!(own.len() >= 3, "rows by this clock: {ahead_ns} {rows:#?}");
+            assert!(own.len() >= 2, "rows by this clock: {ahead_ns} {rows:#?}");
             let on_grid = own.iter().filter(|row| row.end_time.unwrap() % SECOND_NS == 0).count();
             assert!(on_grid >= 2, "intervals are cut by the clock that there is: {own:#?}");
             for pair in own.windows(2) {
