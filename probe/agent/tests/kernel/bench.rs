@@ -153,6 +153,11 @@ impl Bench {
         self.keeper.switchboard()
     }
 
+    /// How many rows of flows there are, anyone's.
+    pub(crate) fn count_flows(&self) -> usize {
+        self.keeper.count_flows()
+    }
+
     pub(crate) fn lost(&self, counter: &str) -> i64 {
         self.keeper.lost(counter)
     }

@@ -20,6 +20,7 @@ mod floods;
 mod host;
 mod icmp;
 mod losses;
+mod many;
 mod older;
 mod peers;
 mod processes;
