@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 /// A TCP connection's id: its pair of initial sequence numbers, which no DNAT or SNAT changes (DESIGN §5), as
 /// 16 hex digits `client ISN | server ISN`.
 pub fn tcp_connection_id(client_isn: u32, server_isn: u32) -> SmolStr {
-    format_smolstr!("{client_isn:08x}{server_isn:08x}")
+    let pair = u64::from(client_isn) << 32 | u64::from(server_isn);
+    hex_text(&pair.to_be_bytes())
 }
 
 /// The id of a TCP connection that never came to be: 32 hex digits out of its 5-tuple and the client's initial sequence
@@ -45,11 +46,15 @@ pub fn span_id(connection_id: &str, role: &str) -> SmolStr {
 }
 
 fn hex_digest(bytes: &[u8], length: usize) -> SmolStr {
-    let digest = Sha256::digest(bytes);
+    hex_text(&Sha256::digest(bytes)[..length])
+}
+
+/// At most 32 bytes.
+fn hex_text(bytes: &[u8]) -> SmolStr {
     let mut text = [0; 64];
-    let text = &mut text[..length * 2];
+    let text = &mut text[..bytes.len() * 2];
     // Into memory that is there: this is done for each row. It can't fail, as the lengths fit.
-    let written = hex::encode_to_slice(&digest[..length], text).ok();
+    let written = hex::encode_to_slice(bytes, text).ok();
     SmolStr::new(written.and_then(|()| std::str::from_utf8(text).ok()).unwrap_or_default())
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListBuilder, MapBuilder,
-    MapFieldNames, StringArray, StringBuilder, StringDictionaryBuilder, TimestampNanosecondArray,
+    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
+    MapBuilder, MapFieldNames, StringBuilder, TimestampNanosecondBuilder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
 use smol_str::SmolStr;
 
+use crate::dictionary::DictionaryBuilder;
 use crate::schema::DataKind;
 
 /// A kind of column.
@@ -18,10 +19,14 @@ pub trait Kind {
     type Value: Clone + Default;
     /// The same as a value.
     const DATA: DataKind;
-    /// One array out of the rows' values.
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Self::Value>) -> ArrayRef
-    where
-        Self::Value: 'a;
+    /// What makes an array out of the rows' values, one by one.
+    type Builder;
+    /// For about so many rows.
+    fn builder(rows: usize) -> Self::Builder;
+    /// One more row.
+    fn append(builder: &mut Self::Builder, value: &Self::Value);
+    /// The array.
+    fn finish(builder: Self::Builder) -> ArrayRef;
     /// The values of one array; `None` if it has another type.
     fn values(array: &ArrayRef) -> Option<Vec<Self::Value>>;
 }
@@ -52,8 +57,16 @@ pub struct Map;
 impl Kind for Time {
     type Value = i64;
     const DATA: DataKind = DataKind::Time;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a i64>) -> ArrayRef {
-        Arc::new(TimestampNanosecondArray::from_iter_values(values.copied()).with_timezone("UTC"))
+    type Builder = TimestampNanosecondBuilder;
+    fn builder(rows: usize) -> TimestampNanosecondBuilder {
+        TimestampNanosecondBuilder::with_capacity(rows).with_timezone("UTC")
+    }
+    #[inline]
+    fn append(builder: &mut TimestampNanosecondBuilder, value: &i64) {
+        builder.append_value(*value);
+    }
+    fn finish(mut builder: TimestampNanosecondBuilder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<i64>> {
         let array = array.as_primitive_opt::<TimestampNanosecondType>()?;
@@ -64,8 +77,16 @@ impl Kind for Time {
 impl Kind for OptTime {
     type Value = Option<i64>;
     const DATA: DataKind = DataKind::OptTime;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Option<i64>>) -> ArrayRef {
-        Arc::new(values.copied().collect::<TimestampNanosecondArray>().with_timezone("UTC"))
+    type Builder = TimestampNanosecondBuilder;
+    fn builder(rows: usize) -> TimestampNanosecondBuilder {
+        TimestampNanosecondBuilder::with_capacity(rows).with_timezone("UTC")
+    }
+    #[inline]
+    fn append(builder: &mut TimestampNanosecondBuilder, value: &Option<i64>) {
+        builder.append_option(*value);
+    }
+    fn finish(mut builder: TimestampNanosecondBuilder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Option<i64>>> {
         Some(array.as_primitive_opt::<TimestampNanosecondType>()?.iter().collect())
@@ -75,12 +96,16 @@ impl Kind for OptTime {
 impl Kind for Text {
     type Value = Option<SmolStr>;
     const DATA: DataKind = DataKind::Text;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Option<SmolStr>>) -> ArrayRef {
-        let mut builder = StringDictionaryBuilder::<Int32Type>::new();
-        for value in values {
-            builder.append_option(value.as_deref());
-        }
-        Arc::new(builder.finish())
+    type Builder = DictionaryBuilder;
+    fn builder(rows: usize) -> DictionaryBuilder {
+        DictionaryBuilder::new(rows)
+    }
+    #[inline]
+    fn append(builder: &mut DictionaryBuilder, value: &Option<SmolStr>) {
+        builder.append(value.as_deref());
+    }
+    fn finish(builder: DictionaryBuilder) -> ArrayRef {
+        builder.finish()
     }
     fn values(array: &ArrayRef) -> Option<Vec<Option<SmolStr>>> {
         let DataType::Dictionary(_, _) = array.data_type() else { return Str::values(array) };
@@ -94,8 +119,16 @@ impl Kind for Text {
 impl Kind for Str {
     type Value = Option<SmolStr>;
     const DATA: DataKind = DataKind::Str;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Option<SmolStr>>) -> ArrayRef {
-        Arc::new(values.map(Option::as_deref).collect::<StringArray>())
+    type Builder = StringBuilder;
+    fn builder(rows: usize) -> StringBuilder {
+        StringBuilder::with_capacity(rows, 0)
+    }
+    #[inline]
+    fn append(builder: &mut StringBuilder, value: &Option<SmolStr>) {
+        builder.append_option(value.as_deref());
+    }
+    fn finish(mut builder: StringBuilder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Option<SmolStr>>> {
         let text = match array.data_type() {
@@ -112,8 +145,16 @@ impl Kind for Str {
 impl Kind for Int {
     type Value = Option<i64>;
     const DATA: DataKind = DataKind::Int;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Option<i64>>) -> ArrayRef {
-        Arc::new(values.copied().collect::<Int64Array>())
+    type Builder = Int64Builder;
+    fn builder(rows: usize) -> Int64Builder {
+        Int64Builder::with_capacity(rows)
+    }
+    #[inline]
+    fn append(builder: &mut Int64Builder, value: &Option<i64>) {
+        builder.append_option(*value);
+    }
+    fn finish(mut builder: Int64Builder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Option<i64>>> {
         Some(array.as_primitive_opt::<Int64Type>()?.iter().collect())
@@ -123,8 +164,16 @@ impl Kind for Int {
 impl Kind for Count {
     type Value = i64;
     const DATA: DataKind = DataKind::Count;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a i64>) -> ArrayRef {
-        Arc::new(Int64Array::from_iter_values(values.copied()))
+    type Builder = Int64Builder;
+    fn builder(rows: usize) -> Int64Builder {
+        Int64Builder::with_capacity(rows)
+    }
+    #[inline]
+    fn append(builder: &mut Int64Builder, value: &i64) {
+        builder.append_value(*value);
+    }
+    fn finish(mut builder: Int64Builder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<i64>> {
         Some(array.as_primitive_opt::<Int64Type>()?.iter().map(Option::unwrap_or_default).collect())
@@ -134,8 +183,16 @@ impl Kind for Count {
 impl Kind for Port {
     type Value = Option<u16>;
     const DATA: DataKind = DataKind::Port;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Option<u16>>) -> ArrayRef {
-        Arc::new(values.map(|port| port.map(i32::from)).collect::<Int32Array>())
+    type Builder = Int32Builder;
+    fn builder(rows: usize) -> Int32Builder {
+        Int32Builder::with_capacity(rows)
+    }
+    #[inline]
+    fn append(builder: &mut Int32Builder, value: &Option<u16>) {
+        builder.append_option(value.map(i32::from));
+    }
+    fn finish(mut builder: Int32Builder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Option<u16>>> {
         let array = array.as_primitive_opt::<Int32Type>()?;
@@ -146,8 +203,16 @@ impl Kind for Port {
 impl Kind for Bool {
     type Value = Option<bool>;
     const DATA: DataKind = DataKind::Bool;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Option<bool>>) -> ArrayRef {
-        Arc::new(values.copied().collect::<BooleanArray>())
+    type Builder = BooleanBuilder;
+    fn builder(rows: usize) -> BooleanBuilder {
+        BooleanBuilder::with_capacity(rows)
+    }
+    #[inline]
+    fn append(builder: &mut BooleanBuilder, value: &Option<bool>) {
+        builder.append_option(*value);
+    }
+    fn finish(mut builder: BooleanBuilder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Option<bool>>> {
         Some(array.as_boolean_opt()?.iter().collect())
@@ -157,8 +222,16 @@ impl Kind for Bool {
 impl Kind for Float {
     type Value = Option<f64>;
     const DATA: DataKind = DataKind::Float;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Option<f64>>) -> ArrayRef {
-        Arc::new(values.copied().collect::<Float64Array>())
+    type Builder = Float64Builder;
+    fn builder(rows: usize) -> Float64Builder {
+        Float64Builder::with_capacity(rows)
+    }
+    #[inline]
+    fn append(builder: &mut Float64Builder, value: &Option<f64>) {
+        builder.append_option(*value);
+    }
+    fn finish(mut builder: Float64Builder) -> ArrayRef {
+        Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Option<f64>>> {
         Some(array.as_primitive_opt::<Float64Type>()?.iter().collect())
@@ -168,14 +241,18 @@ impl Kind for Float {
 impl Kind for TextList {
     type Value = Vec<SmolStr>;
     const DATA: DataKind = DataKind::TextList;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Vec<SmolStr>>) -> ArrayRef {
-        let mut builder = ListBuilder::new(StringBuilder::new());
-        for list in values {
-            for text in list {
-                builder.values().append_value(text);
-            }
-            builder.append(true);
+    type Builder = ListBuilder<StringBuilder>;
+    fn builder(rows: usize) -> ListBuilder<StringBuilder> {
+        ListBuilder::with_capacity(StringBuilder::new(), rows)
+    }
+    #[inline]
+    fn append(builder: &mut ListBuilder<StringBuilder>, value: &Vec<SmolStr>) {
+        for text in value {
+            builder.values().append_value(text);
         }
+        builder.append(true);
+    }
+    fn finish(mut builder: ListBuilder<StringBuilder>) -> ArrayRef {
         Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Vec<SmolStr>>> {
@@ -194,16 +271,20 @@ impl Kind for TextList {
 impl Kind for Map {
     type Value = Vec<(SmolStr, SmolStr)>;
     const DATA: DataKind = DataKind::Map;
-    fn column<'a>(values: impl ExactSizeIterator<Item = &'a Vec<(SmolStr, SmolStr)>>) -> ArrayRef {
+    type Builder = MapBuilder<StringBuilder, StringBuilder>;
+    fn builder(rows: usize) -> MapBuilder<StringBuilder, StringBuilder> {
         let names = MapFieldNames { entry: "entries".into(), key: "keys".into(), value: "values".into() };
-        let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
-        for map in values {
-            for (key, value) in map {
-                builder.keys().append_value(key);
-                builder.values().append_value(value);
-            }
-            builder.append(true).expect("as many keys as values");
+        MapBuilder::with_capacity(Some(names), StringBuilder::new(), StringBuilder::new(), rows)
+    }
+    #[inline]
+    fn append(builder: &mut MapBuilder<StringBuilder, StringBuilder>, value: &Vec<(SmolStr, SmolStr)>) {
+        for (key, text) in value {
+            builder.keys().append_value(key);
+            builder.values().append_value(text);
         }
+        builder.append(true).expect("as many keys as values");
+    }
+    fn finish(mut builder: MapBuilder<StringBuilder, StringBuilder>) -> ArrayRef {
         Arc::new(builder.finish())
     }
     fn values(array: &ArrayRef) -> Option<Vec<Vec<(SmolStr, SmolStr)>>> {

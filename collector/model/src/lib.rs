@@ -4,6 +4,7 @@
 //! |-------------|----------------------------------------------------------------------|
 //! | `schema.rs` | what a table and a column are, and their Arrow form                    |
 //! | `kinds.rs`  | the kinds of column: Rust value ↔ Arrow array                         |
+//! | `dictionary.rs` | texts that repeat → a dictionary array                              |
 //! | `tables/`   | one file a table: columns, units, docs, names in other vocabularies    |
 //! | `capture.rs` | a capture on demand: what is asked for, the filter's language              |
 //! | `batch.rs`  | batch metadata, schema versions, conforming an older or newer batch    |
@@ -15,6 +16,7 @@
 
 pub mod batch;
 pub mod capture;
+mod dictionary;
 pub mod ids;
 pub mod kinds;
 pub mod schema;

@@ -143,6 +143,9 @@ impl Table {
     }
 }
 
+/// Rows that are made into columns at a time: the largest, of 2 KB, then fit a core's second-level cache.
+pub(crate) const BLOCK: usize = 32;
+
 /// A row of a table as a Rust struct.
 pub trait Row: Default + Clone + Send + Sync + 'static {
     /// The table that such rows belong to.

@@ -92,8 +92,14 @@ macro_rules! table {
 
             fn to_batch(rows: &[Self]) -> arrow::array::RecordBatch {
                 use $crate::kinds::Kind;
-                let columns = vec![$($crate::kinds::$kind::column(rows.iter().map(|row| &row.$column)),)+];
-                $crate::schema::assemble(&$table, columns)
+                $(let mut $column = $crate::kinds::$kind::builder(rows.len());)+
+                // A row is larger than many caches' ways: some rows' columns at a time, while they are near.
+                for block in rows.chunks($crate::schema::BLOCK) {
+                    $(for row in block {
+                        $crate::kinds::$kind::append(&mut $column, &row.$column);
+                    })+
+                }
+                $crate::schema::assemble(&$table, vec![$($crate::kinds::$kind::finish($column),)+])
             }
 
             fn from_batch(batch: &arrow::array::RecordBatch) -> Result<Vec<Self>, $crate::batch::ModelError> {

@@ -21,7 +21,7 @@ table! {
     /// Name of the process (the kernel's `comm`, at most 15 bytes).
     process: Text [""] {otel: "process.executable.name"};
     /// Path of its executable, as in its own file system; ends in ` (deleted)` where the file is there no more. Null
-    /// for kernel threads.
+    /// for kernel threads, and in other containers where the probe lacks `CAP_SYS_PTRACE`.
     executable: Text [""] {otel: "process.executable.path"};
     /// Its arguments, joined by spaces; of longer ones the first 4,096 bytes. What looks like a secret (values of `--password`,
     /// `TOKEN=`, `-p`, `Authorization:`, `user:…@` and such, long random words) was replaced by `***` before it left
