@@ -16,7 +16,7 @@ fn kustomize_applies_every_file_and_each_document_names_itself() {
     let present: BTreeSet<String> = fs::read_dir(manifests())
         .unwrap_or_else(|err| panic!("{}: {err}", manifests().display()))
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name != "kustomization.yaml")
+        .filter(|name| !["kustomization.yaml", "components"].contains(&name.as_str()))
         .collect();
     assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), present);
 
@@ -212,6 +212,34 @@ fn containers_have_the_least_that_they_need() {
     for role in of_kind("Role") {
         assert!(!role["rules"].to_string().contains('*'), "{role}");
     }
+}
+
+/// Each says what it is for in one file, and changes what is there: kustomize refuses a patch that finds nothing.
+#[test]
+fn components_patch_what_there_is() {
+    let mut seen = BTreeSet::new();
+    for directory in fs::read_dir(manifests().join("components")).expect("components") {
+        let name = directory.expect("a component").file_name().into_string().expect("its name");
+        let component = only(&format!("components/{name}/kustomization.yaml"));
+        assert_eq!(component["kind"], "Component", "{name}");
+        for patch in list(&component["patches"]) {
+            let targets: Vec<Value> = of_kind(&text(patch, "/target/kind"))
+                .into_iter()
+                .filter(|each| text(each, "/metadata/name") == text(patch, "/target/name"))
+                .collect();
+            assert_eq!(targets.len(), 1, "{name}: {patch}");
+            let steps: Vec<Value> = serde_norway::from_str(&text(patch, "/patch")).expect("a JSON patch");
+            for step in steps {
+                // What is added lies in something that is there.
+                let path = text(&step, "/path");
+                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                assert!(targets[0].pointer(parent).is_some(), "{name}: {path}");
+                assert_eq!(step["op"], "add", "{name}: {path}");
+                seen.insert((name.clone(), step["value"].to_string()));
+            }
+        }
+    }
+    assert!(seen.contains(&("library-probes".to_owned(), "\"SYS_PTRACE\"".to_owned())), "{seen:?}");
 }
 
 #[test]

@@ -4,12 +4,16 @@
 //! through now and then, and those known already cost a `stat`. One that begins and ends in between is never seen.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
 use hashbrown::HashMap;
 
 /// A file's device and inode.
 pub(crate) type FileId = (u64, u64);
+
+/// Of a process that we may not look at (`CAP_SYS_PTRACE`).
+pub(crate) const UNSEEN: FileId = (0, 0);
 
 /// What changed since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +40,13 @@ impl Census {
         for entry in entries.flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
             let Some(pid) = pid else { continue };
-            // A kernel thread has no executable; a process may be gone.
-            let Ok(metadata) = fs::metadata(format!("/proc/{pid}/exe")) else { continue };
-            self.is_there(pid, (metadata.dev(), metadata.ino()), &mut changes);
+            let file = match fs::metadata(format!("/proc/{pid}/exe")) {
+                Ok(metadata) => (metadata.dev(), metadata.ino()),
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && self.is_process(pid) => UNSEEN,
+                // A kernel thread has no executable; a process may be gone.
+                Err(_) => continue,
+            };
+            self.is_there(pid, file, &mut changes);
         }
         let round = self.round;
         self.processes.retain(|pid, (_, seen)| {
@@ -48,6 +56,12 @@ impl Census {
             *seen == round
         });
         changes
+    }
+
+    /// Whether one that we may not look at is no kernel thread: those have no arguments.
+    fn is_process(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid)
+            || fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
     }
 
     fn is_there(&mut self, pid: u32, file: FileId, changes: &mut Vec<Change>) {

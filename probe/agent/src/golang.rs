@@ -50,6 +50,9 @@ impl GoPrograms {
     }
 
     fn began(&mut self, pid: u32, file: FileId) -> Option<Change> {
+        if file == census::UNSEEN {
+            return None;
+        }
         if self.files.len() > MAX_FILES {
             self.files.clear();
         }

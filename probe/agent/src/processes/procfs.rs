@@ -1,7 +1,7 @@
 //! What `/proc` says of a process. All of it races with the process's end: what is gone is `None`.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 
 use smol_str::SmolStr;
@@ -32,6 +32,15 @@ pub(super) struct Stat {
     pub(super) start_ns: u64,
 }
 
+/// `/proc/PID/exe`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Executable {
+    At(String),
+    /// We may not look.
+    Hidden,
+    Gone,
+}
+
 impl Procfs {
     pub(super) fn new(root: PathBuf) -> Procfs {
         let own = fs::read_link("/proc/self/ns/pid");
@@ -51,14 +60,20 @@ impl Procfs {
         stat(&String::from_utf8_lossy(&bytes))
     }
 
-    pub(super) fn executable(&self, pid: u32) -> Option<String> {
+    /// The path of its program; [`Executable::Hidden`] of another container's without `CAP_SYS_PTRACE`.
+    pub(super) fn executable(&self, pid: u32) -> Executable {
         if !self.is_the_nodes {
-            return None;
+            return Executable::Gone;
         }
-        let path = fs::read_link(self.root.join(format!("{pid}/exe"))).ok()?;
-        let mut text = path.to_string_lossy().into_owned();
-        text.truncate(text.floor_char_boundary(MAX_PATH));
-        Some(text)
+        match fs::read_link(self.root.join(format!("{pid}/exe"))) {
+            Ok(path) => {
+                let mut text = path.to_string_lossy().into_owned();
+                text.truncate(text.floor_char_boundary(MAX_PATH));
+                Executable::At(text)
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Executable::Hidden,
+            Err(_) => Executable::Gone,
+        }
     }
 
     /// The arguments, each with a zero behind it, unless there are too many.
@@ -116,7 +131,7 @@ mod tests {
         let found = procfs.stat(pid).unwrap();
         assert!(found.start_ns > 0 && found.start_ns <= crate::clock::boot_ns() && !found.is_kernel);
         let own = std::env::current_exe().unwrap();
-        assert_eq!(procfs.executable(pid).as_deref(), own.to_str());
+        assert_eq!(procfs.executable(pid), Executable::At(own.to_string_lossy().into_owned()));
         let first = std::env::args().next().unwrap();
         assert!(procfs.arguments(pid).unwrap().starts_with(first.as_bytes()));
     }

@@ -48,6 +48,14 @@ impl Files {
         self.path(name).display().to_string()
     }
 
+    /// Copies of OpenSSL's libraries, as another container has its own; the setting that has a program use them.
+    pub(crate) fn own_libraries(&self) -> (&'static str, PathBuf) {
+        for name in ["libssl.so.3", "libcrypto.so.3"] {
+            std::fs::copy(Path::new("/usr/lib/x86_64-linux-gnu").join(name), self.path(name)).unwrap();
+        }
+        ("LD_LIBRARY_PATH", self.directory.path().to_owned())
+    }
+
     /// SHA-256 of a certificate's DER, by openssl.
     pub(crate) fn sha256(&self, name: &str) -> String {
         let told = Command::new("openssl")
@@ -78,7 +86,18 @@ impl Server {
     }
 
     pub(crate) fn openssl(hosts: &Hosts, files: &Files, options: &[&str]) -> Server {
+        Server::openssl_of(hosts, files, None, options)
+    }
+
+    /// The same with a setting in its environment.
+    pub(crate) fn openssl_of(
+        hosts: &Hosts,
+        files: &Files,
+        setting: Option<(&str, &Path)>,
+        options: &[&str],
+    ) -> Server {
         let mut command = hosts.command(1, "openssl");
+        command.envs(setting);
         command.args(["s_server", "-accept", "10.83.0.2:0", "-tls1_3", "-cert", &files.text("server.pem")]);
         command.args(["-key", &files.text("server.key")]).args(options);
         Server::that_says("ACCEPT ", &mut command)
@@ -107,7 +126,13 @@ fn succeeded(output: &Output) -> String {
 
 /// `openssl s_client` on the client's host.
 pub(crate) fn openssl(hosts: &Hosts, port: u16, options: &[&str]) {
+    openssl_of(hosts, port, None, options);
+}
+
+/// The same with a setting in its environment.
+pub(crate) fn openssl_of(hosts: &Hosts, port: u16, setting: Option<(&str, &Path)>, options: &[&str]) {
     let mut command = hosts.command(0, "openssl");
+    command.envs(setting);
     command.args(["s_client", "-connect", &format!("10.83.0.2:{port}"), "-servername", "server.weir.test"]);
     let said = succeeded(&command.args(options).stdin(Stdio::null()).output().unwrap());
     assert!(said.contains("Server certificate"), "{said}");

@@ -13,7 +13,7 @@ use crate::bench::{Hosts, Keeper, collector};
 use crate::certificates::{self, Files, Server};
 use crate::processes::Client;
 
-struct Probe(Child);
+pub(crate) struct Probe(pub(crate) Child);
 
 impl Drop for Probe {
     fn drop(&mut self) {

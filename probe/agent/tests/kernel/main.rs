@@ -5,12 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-mod agree;
 mod bench;
 mod capture;
 mod causes;
 mod certificates;
-mod clock;
 mod confined;
 mod dns;
 mod drops;
@@ -20,12 +18,12 @@ mod floods;
 mod host;
 mod icmp;
 mod losses;
-mod many;
 mod older;
 mod peers;
 mod processes;
 mod quic;
 mod restart;
+mod rights;
 mod starttls;
 mod tcp;
 mod tls;
