@@ -14,7 +14,8 @@ mod admission;
 mod durations;
 mod spoken;
 
-use hashbrown::HashMap;
+use std::sync::Arc;
+
 use smol_str::SmolStr;
 use weir_abi::{
     CAUSE_EVENT_LOOP, CAUSE_GOROUTINE, CAUSE_GOROUTINE_PARENT, CAUSE_NONE, CAUSE_THREAD, Cause, Conn,
@@ -23,6 +24,7 @@ use weir_abi::{
 };
 use weir_model::{ExchangeRow, FlowRow, ids};
 
+use crate::by_cookie::{self, ByCookie};
 use crate::ends::{Ends, tcp_id};
 use crate::flows::{Close, opened};
 use crate::handshakes::{Context, Facts};
@@ -34,17 +36,55 @@ use spoken::Spoken;
 /// Most connections whose exchanges are remembered; exchanges of more are counted as given up.
 const MAX_CONNECTIONS: usize = 262_144;
 
-/// A connection with exchanges.
+/// Owners that are remembered, to be shared by the connections that they open or accept.
+const OWNERS: usize = 128;
+
+/// A connection with exchanges: what their rows need of it, and no more, since there may be very many.
 struct Talk {
-    conn: Conn,
+    /// Shared with others of its.
+    owner: Arc<Owner>,
+    local_ip: [u8; 16],
+    remote_ip: [u8; 16],
+    syn_ns: u64,
+    opened_ns: u64,
+    connect_us: u32,
+    local_isn: u32,
+    remote_isn: u32,
+    local_port: u16,
+    remote_port: u16,
+    role: u8,
+    flags: u8,
     spoken: Spoken,
     /// Since the connection's last flow row.
     durations: Option<Box<Durations>>,
 }
 
+impl Talk {
+    /// Its connection, but for what is not kept of it.
+    fn conn(&self) -> Conn {
+        Conn {
+            owner: *self.owner,
+            local_ip: self.local_ip,
+            remote_ip: self.remote_ip,
+            syn_ns: self.syn_ns,
+            opened_ns: self.opened_ns,
+            connect_us: self.connect_us,
+            local_isn: self.local_isn,
+            remote_isn: self.remote_isn,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+            role: self.role,
+            flags: self.flags,
+            ..Conn::default()
+        }
+    }
+}
+
 /// The exchanges of all open connections, by socket cookie.
 pub(crate) struct Exchanges {
-    talks: HashMap<u64, Talk>,
+    talks: ByCookie<Talk>,
+    /// Of connections that came before, so that the next ones share them.
+    owners: [Arc<Owner>; OWNERS],
     admission: Admission,
     /// Exchanges that have no row of their own, since there were too many.
     pub(crate) shed: u64,
@@ -55,15 +95,21 @@ pub(crate) struct Exchanges {
 impl Exchanges {
     /// At most `rows_a_second`, above which every second one, fourth one… has a row.
     pub(crate) fn new(rows_a_second: u32) -> Exchanges {
-        Exchanges { talks: HashMap::new(), admission: Admission::new(rows_a_second), shed: 0, given_up: 0 }
+        Exchanges {
+            talks: ByCookie::default(),
+            owners: std::array::from_fn(|_| Arc::default()),
+            admission: Admission::new(rows_a_second),
+            shed: 0,
+            given_up: 0,
+        }
     }
 
     /// A connection that lives, in case that its introduction went to an earlier run of the probe.
     pub(crate) fn introduce(&mut self, conn: Conn, heads: &Heads) {
         let cookie = conn.cookie;
         if self.talks.len() < MAX_CONNECTIONS && !self.talks.contains_key(&cookie) {
-            let spoken = Spoken::of(heads, conn.flags & FLAG_BACKFILLED != 0);
-            self.talks.insert(cookie, Talk { conn, spoken, durations: None });
+            let talk = self.talk(&conn, heads, None);
+            self.talks.insert(cookie, talk);
         }
     }
 
@@ -76,11 +122,34 @@ impl Exchanges {
     ) -> Option<ExchangeRow> {
         let cookie = first.exchange.cookie;
         if self.talks.len() < MAX_CONNECTIONS || self.talks.contains_key(&cookie) {
-            let durations = self.talks.remove(&cookie).and_then(|talk| talk.durations);
-            let spoken = Spoken::of(&first.heads, first.conn.flags & FLAG_BACKFILLED != 0);
-            self.talks.insert(cookie, Talk { conn: first.conn, spoken, durations });
+            let durations = self.talks.swap_remove(&cookie).and_then(|talk| talk.durations);
+            let talk = self.talk(&first.conn, &first.heads, durations);
+            self.talks.insert(cookie, talk);
         }
         self.turn(&first.exchange, facts, context)
+    }
+
+    fn talk(&mut self, conn: &Conn, heads: &Heads, durations: Option<Box<Durations>>) -> Talk {
+        let owner = &mut self.owners[conn.owner.pid as usize % OWNERS];
+        if **owner != conn.owner {
+            *owner = Arc::new(conn.owner);
+        }
+        Talk {
+            owner: owner.clone(),
+            local_ip: conn.local_ip,
+            remote_ip: conn.remote_ip,
+            syn_ns: conn.syn_ns,
+            opened_ns: conn.opened_ns,
+            connect_us: conn.connect_us,
+            local_isn: conn.local_isn,
+            remote_isn: conn.remote_isn,
+            local_port: conn.local_port,
+            remote_port: conn.remote_port,
+            role: conn.role,
+            flags: conn.flags,
+            spoken: Spoken::of(heads, conn.flags & FLAG_BACKFILLED != 0),
+            durations,
+        }
     }
 
     /// A turn is over: its row, if it gets one.
@@ -96,7 +165,7 @@ impl Exchanges {
         };
         let multiplexed = facts.map_or(talk.spoken.is_multiplexed(), |facts| facts.multiplexed);
         let answered = record.first_ns != 0;
-        let error = error(record, talk.conn.role == ROLE_CLIENT);
+        let error = error(record, talk.role == ROLE_CLIENT);
         if !answered && !is_exchange(record, talk, facts) {
             return None;
         }
@@ -104,7 +173,7 @@ impl Exchanges {
         if answered && multiplexed != Some(true) {
             talk.durations.get_or_insert_default().add(total_us);
         }
-        let key = u64::from(talk.conn.local_isn ^ talk.conn.remote_isn) << 32 | u64::from(record.request_seq);
+        let key = u64::from(talk.local_isn ^ talk.remote_isn) << 32 | u64::from(record.request_seq);
         if !self.admission.admits(key, record.end_ns, error.is_some()) {
             self.shed += 1;
             return None;
@@ -125,13 +194,18 @@ impl Exchanges {
 
     /// The connection is over.
     pub(crate) fn closed(&mut self, cookie: u64) {
-        self.talks.remove(&cookie);
+        self.talks.swap_remove(&cookie);
     }
 
     /// Forgets connections that are no longer there (their end was lost); not younger ones, which the sweep that told
     /// who is alive may have left out.
     pub(crate) fn retain(&mut self, is_alive: impl Fn(u64) -> bool, opened_before_ns: u64) {
-        self.talks.retain(|cookie, talk| talk.conn.opened_ns >= opened_before_ns || is_alive(*cookie));
+        self.talks.retain(|cookie, talk| talk.opened_ns >= opened_before_ns || is_alive(*cookie));
+    }
+
+    /// An interval is over: time to give back what is not needed any more.
+    pub(crate) fn give_memory_back(&mut self) {
+        by_cookie::shrink(&mut self.talks);
     }
 }
 
@@ -155,7 +229,7 @@ fn row(
     facts: Option<&Facts>,
     context: &mut Context<'_>,
 ) -> ExchangeRow {
-    let conn = &talk.conn;
+    let conn = &talk.conn();
     let mut row = ExchangeRow {
         time: context.clock.utc(record.begin_ns),
         end_time: (record.end_ns != 0).then(|| context.clock.utc(record.end_ns)),
@@ -170,7 +244,7 @@ fn row(
         source: Some(SmolStr::new_static("probe")),
         ..ExchangeRow::default()
     };
-    row.connection_id = Some(tcp_id(conn, context.node, opened(conn)));
+    row.connection_id = Some(tcp_id(conn, context.node, context.clock.utc(opened(conn))));
     row.application_protocol = facts.and_then(|facts| facts.alpn.clone()).or_else(|| talk.spoken.name());
     let since_begin = |at: u64| (at != 0).then(|| at.saturating_sub(record.begin_ns) as i64 / 1000);
     if record.first_ns != 0 {

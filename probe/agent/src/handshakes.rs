@@ -4,16 +4,16 @@
 mod datagrams;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use hashbrown::HashMap;
 use smol_str::SmolStr;
 use weir_abi::{CertificateHead, ChunkHead, Conn, ROLE_CLIENT, ROLE_SERVER, SIDE_CLIENT};
 use weir_dissect::tls::{Conversation, Handshake, Progress, Side};
 use weir_model::{FlowRow, TlsHandshakeRow};
 
+use crate::by_cookie::ByCookie;
 use crate::clock::Clock;
 use crate::ends::{Ends, tcp_id};
-use crate::flows::opened;
 use crate::identity::Identities;
 use crate::reassemble::Stream;
 pub(crate) use datagrams::UdpHandshakes;
@@ -22,9 +22,9 @@ pub(crate) use datagrams::UdpHandshakes;
 const MAX_CONNECTIONS: usize = 131_072;
 
 /// How long a server's library may take until it reads the client's certificate, which came with the handshake's end.
-const CERTIFICATE_PATIENCE_NS: u64 = 1_000_000_000;
+const CERTIFICATE_PATIENCE_NS: i64 = 1_000_000_000;
 
-/// What a flow's row says about its encryption.
+/// What a flow's row says about its encryption; shared by all that know the connection, since there may be very many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) encryption: SmolStr,
@@ -58,7 +58,7 @@ pub(crate) struct Ending {
 struct Talk {
     /// While bytes are still wanted.
     live: Option<Box<Live>>,
-    facts: Option<Facts>,
+    facts: Option<Arc<Facts>>,
 }
 
 struct Live {
@@ -72,7 +72,7 @@ struct Live {
 /// The handshakes of all open connections, by socket cookie.
 #[derive(Default)]
 pub(crate) struct Handshakes {
-    talks: HashMap<u64, Talk>,
+    talks: ByCookie<Talk>,
     /// Handshakes whose bytes had a hole when their connection ended, or that came when there were too many.
     pub(crate) given_up: u64,
     /// Certificates that a library read and that belong to no handshake that we know.
@@ -82,7 +82,7 @@ pub(crate) struct Handshakes {
     /// Whether libraries are probed.
     has_libraries: bool,
     /// Connections whose row waits for the client's certificate, and until when.
-    waiting: VecDeque<(u64, u64)>,
+    waiting: VecDeque<(i64, u64)>,
 }
 
 impl Handshakes {
@@ -92,7 +92,7 @@ impl Handshakes {
     }
 
     /// Takes over what an earlier run of the probe knew of a connection.
-    pub(crate) fn restore(&mut self, cookie: u64, facts: Facts) {
+    pub(crate) fn restore(&mut self, cookie: u64, facts: Arc<Facts>) {
         self.talks.insert(cookie, Talk { live: None, facts: Some(facts) });
     }
 
@@ -124,8 +124,7 @@ impl Handshakes {
         });
         let live = talk.live.as_mut().filter(|live| !live.waits)?;
         let side = if head.side == SIDE_CLIENT { Side::Client } else { Side::Server };
-        // The kernel's clock, until there is a row: nothing between two of these times may jump.
-        let time_ns = head.time_ns as i64;
+        let time_ns = context.clock.utc(head.time_ns);
         let mut progress = Progress::NeedMore;
         let conversation = &mut live.conversation;
         live.streams[usize::from(head.side != SIDE_CLIENT)].push(head.offset, bytes, |bytes| {
@@ -146,7 +145,7 @@ impl Handshakes {
                 if self.has_libraries && hides && live.conn.role == ROLE_SERVER {
                     live.waits = true;
                     talk.facts = live.conversation.handshake().map(facts);
-                    self.waiting.push_back((head.time_ns + CERTIFICATE_PATIENCE_NS, head.conn.cookie));
+                    self.waiting.push_back((time_ns + CERTIFICATE_PATIENCE_NS, head.conn.cookie));
                     return None;
                 }
                 self.under_way -= 1;
@@ -184,7 +183,7 @@ impl Handshakes {
     /// Rows that waited long enough for a client's certificate, at the probe's end all that wait.
     pub(crate) fn expire(
         &mut self,
-        now: u64,
+        now: i64,
         stopping: bool,
         context: &mut Context<'_>,
         rows: &mut Vec<TlsHandshakeRow>,
@@ -204,6 +203,11 @@ impl Handshakes {
 
     /// What is known of a connection's encryption.
     pub(crate) fn facts(&self, cookie: u64) -> Option<&Facts> {
+        self.shared_facts(cookie).map(Arc::as_ref)
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn shared_facts(&self, cookie: u64) -> Option<&Arc<Facts>> {
         self.talks.get(&cookie)?.facts.as_ref()
     }
 
@@ -214,7 +218,7 @@ impl Handshakes {
         ending: Ending,
         context: &mut Context<'_>,
     ) -> Option<TlsHandshakeRow> {
-        let mut talk = self.talks.remove(&cookie)?;
+        let mut talk = self.talks.swap_remove(&cookie)?;
         let live = talk.live.as_mut()?;
         self.under_way -= 1;
         // Bytes after a hole in what never was TLS are none of a handshake.
@@ -245,11 +249,10 @@ impl Talk {
         self.facts = Some(facts(handshake));
         let mut row = TlsHandshakeRow::default();
         handshake.fill(&mut row);
-        row.time = context.clock.utc(row.time as u64);
         let conn = &live.conn;
         let holder = context.identities.holder(&conn.owner);
         Ends::of(conn).fill_handshake(&mut row, context.node, holder);
-        row.connection_id = Some(tcp_id(conn, context.node, opened(conn)));
+        row.connection_id = Some(tcp_id(conn, context.node, context.clock.utc(conn.opened_ns)));
         row.protocol = Some(SmolStr::new_static("tcp"));
         row.connect_us = (conn.connect_us > 0).then_some(i64::from(conn.connect_us));
         row.source = Some(SmolStr::new_static("probe"));
@@ -264,7 +267,7 @@ pub(crate) struct Context<'a> {
     pub(crate) identities: &'a mut Identities,
 }
 
-fn facts(handshake: &Handshake) -> Facts {
+fn facts(handshake: &Handshake) -> Arc<Facts> {
     let offered = &handshake.alpn_offered;
     // Of several that were offered none is known to be chosen; where none was, nothing is multiplexed.
     let alpn = handshake.alpn.as_ref().or(if offered.len() == 1 { offered.first() } else { None });
@@ -274,11 +277,11 @@ fn facts(handshake: &Handshake) -> Facts {
         None if offered.iter().any(is_multiplexed) && handshake.version.as_deref() == Some("1.3") => None,
         None => Some(false),
     };
-    Facts {
+    Arc::new(Facts {
         encryption: SmolStr::new_static(handshake.encryption()),
         version: handshake.version.clone(),
         sni: handshake.sni.clone(),
         alpn: alpn.cloned(),
         multiplexed,
-    }
+    })
 }

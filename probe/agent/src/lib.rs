@@ -10,6 +10,7 @@
 //! | `programs.rs`   | what the kernel knows of the programs: the verifier's work, running time   |
 //! | `watch.rs`      | the one working thread: poll, sweep, cut intervals                         |
 //! | `drain.rs`      | bytes out of the kernel → records                                          |
+//! | `by_cookie.rs`  | what is kept of each of very many connections                              |
 //! | `flows.rs`      | records of TCP connections → rows                                          |
 //! | `exchanges.rs`  | turns → rows, and what flows say about them                                |
 //! | `census.rs`, `elf.rs` | which processes there are; where functions lie in their files         |
@@ -35,6 +36,7 @@
 //! handshake's clear part is neither copied nor kept, unless the operator allows captures with payload and one is asked for.
 
 mod btf;
+mod by_cookie;
 mod capture;
 mod census;
 mod clock;
@@ -85,10 +87,9 @@ pub use preflight::{Check, Missing, Preflight, preflight};
 pub use programs::{ProgramFacts, programs_of};
 pub use sys::save_memory;
 
-/// For the benches of hooks, and for tests; a promise to nobody else.
+/// For the benches of hooks; a promise to nobody else.
 #[doc(hidden)]
 pub mod lab {
-    pub use crate::clock::Wall;
     pub use crate::load::kernel_offsets;
     pub use crate::sys::{link_iterator, open_iterator};
 }
@@ -132,15 +133,6 @@ impl Probe {
     /// # Errors
     /// [`ProbeError::Missing`] if this machine lacks what they need, [`ProbeError::Kernel`] if the kernel refuses them.
     pub fn load(config: Config) -> Result<Probe, ProbeError> {
-        Probe::load_by(config, lab::Wall::default())
-    }
-
-    /// As [`Probe::load`], by a clock that may be set without the machine's.
-    ///
-    /// # Errors
-    /// As [`Probe::load`].
-    #[doc(hidden)]
-    pub fn load_by(config: Config, wall: lab::Wall) -> Result<Probe, ProbeError> {
         if let Some(missing) = preflight(&config.kernel_types).missing() {
             return Err(missing.into());
         }
@@ -150,7 +142,7 @@ impl Probe {
         let kernel = load::Kernel::load(&wanted, &cgroups, keep.pins.as_ref())?;
         let captures = capture::OnDemand::new(&config, &kernel.holders(keep.pins.as_ref())?)?;
         let identities = identity::Identities::new(cgroups);
-        let watch = watch::Watch::new(kernel, &config, identities, keep, wall).map_err(ProbeError::Spool)?;
+        let watch = watch::Watch::new(kernel, &config, identities, keep).map_err(ProbeError::Spool)?;
         let probe = Probe { config, watch, captures };
         // The kernel's types, of which only offsets are needed any more, took some 20 MB.
         sys::give_memory_back();

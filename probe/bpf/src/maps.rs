@@ -11,7 +11,7 @@ use weir_abi::{
     UdpFlow, UdpKey,
 };
 
-/// Records on their way to user space. 8 MiB holds 33,000 connections' ends, far more than end between two
+/// Records on their way to user space. 8 MiB holds 40,000 connections' ends, far more than end between two
 /// polls. Full: the record is dropped and counted.
 #[btf_map(name = "WEIR_EVENTS")]
 pub static EVENTS: RingBuf<u8, { 8 << 20 }> = RingBuf::new();

@@ -10,7 +10,7 @@ use weir_abi::{
 };
 
 use crate::kernel::{self, Known, Task, Tcp, Typed, read, tcp};
-use crate::lifecycle::{fresh, identify, is_held_back, keep, sequence_numbers, totals};
+use crate::lifecycle::{fresh, identify, keep, sequence_numbers, totals};
 use crate::maps::{CONNS, ConnState, FRESH_OLDER, LISTENERS, STREAM_DONE, SWEEP, TURNS, Table};
 
 /// Reports a living connection if this sweep wants it. Its socket is known by its address alone, and may be gone.
@@ -29,21 +29,18 @@ pub fn living(meta: *mut c_void, sk: u64, state: *mut ConnState) -> Result<(), L
         return Ok(());
     }
     let tcp = Known(sk);
-    let tcp_state = tcp.get::<u8>(Field::State);
-    if tcp.get::<u64>(Field::Cookie) != state.conn.cookie || i32::from(tcp_state) == tcp::CLOSE {
+    if tcp.get::<u64>(Field::Cookie) != state.conn.cookie {
         return vanished(sk, state);
     }
     let segs = segments(tcp);
-    let is_still = segs == state.reported_segs && !is_held_back(tcp);
-    if state.reported != 0 && sweep.mode != SWEEP_ALL && is_still {
+    if state.reported != 0 && sweep.mode != SWEEP_ALL && segs == state.reported_segs {
         return Ok(());
     }
-    report(meta, tcp, tcp_state, state, segs)
+    report(meta, tcp, state, segs)
 }
 
-/// The socket is closed, or another one's by now, and nobody saw it close: a state change in an interrupt of our own program
-/// is passed over, and one that comes while [`older`] takes note of the connection finds nothing to end. A close that is
-/// seen has taken the entry out before the socket says that it is closed.
+/// The socket is another one's by now, and nobody saw it close: a state change in an interrupt of our own program is
+/// passed over.
 #[inline(always)]
 fn vanished(sk: u64, state: &mut ConnState) -> Result<(), Lost> {
     if state.closed != 0 {
@@ -61,13 +58,8 @@ fn segments(tcp: impl Tcp) -> u64 {
 }
 
 #[inline(always)]
-fn report(
-    meta: *mut c_void,
-    tcp: impl Tcp,
-    tcp_state: u8,
-    state: &mut ConnState,
-    segs: u64,
-) -> Result<(), Lost> {
+fn report(meta: *mut c_void, tcp: impl Tcp, state: &mut ConnState, segs: u64) -> Result<(), Lost> {
+    let tcp_state = tcp.get::<u8>(Field::State);
     let fin_is_queued = tcp::fin_is_queued(i32::from(tcp_state));
     let role = state.conn.role;
     let mut record = ConnRecord {
@@ -158,7 +150,7 @@ pub fn older(meta: *mut c_void, task: Task, file: *mut c_void) -> Result<(), Los
     keep(sk, state)?;
     let Some(state) = (unsafe { CONNS.of(sk).as_mut() }) else { return Ok(()) };
     let segs = segments(Typed(tp));
-    report(meta, Typed(tp), tcp_state as u8, state, segs)
+    report(meta, Typed(tp), state, segs)
 }
 
 /// A client's sequence space is its payload and its SYN, a server's counters begin behind the SYN: the one

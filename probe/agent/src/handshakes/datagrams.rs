@@ -4,6 +4,8 @@
 //! have several handshakes, one after the other. **Invariant**: at most [`MAX_FLOWS`] flows are remembered, and handshakes
 //! that are under way hold no more than [`MAX_HELD`] bytes together; what doesn't fit is counted.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use weir_abi::{DatagramHead, Owner, UdpKey};
@@ -30,7 +32,7 @@ struct Talk {
     datagrams: Datagrams,
     /// Bytes that it holds at most; 0: no handshake is under way.
     held: usize,
-    facts: Option<Facts>,
+    facts: Option<Arc<Facts>>,
 }
 
 /// The handshakes of all UDP flows.
@@ -80,8 +82,7 @@ impl UdpHandshakes {
         talk.owner = head.owner;
         let (ends, _) = udp::ends_and_id(&head.key, first_ns, talk.began_here, context.node);
         let side = if (head.sent != 0) == ends.client_is_ours { Side::Client } else { Side::Server };
-        // The kernel's clock, until there is a row: nothing between two of these times may jump.
-        let time_ns = head.time_ns as i64;
+        let time_ns = context.clock.utc(head.time_ns);
         for datagram in bytes.chunks(head.whole.max(1) as usize) {
             if let Some(handshake) = talk.datagrams.datagram(side, time_ns, datagram) {
                 talk.facts = Some(facts(&handshake));
@@ -112,7 +113,7 @@ impl UdpHandshakes {
     }
 
     /// What is known of a flow's encryption.
-    pub(crate) fn facts(&self, key: &UdpKey, first_ns: u64) -> Option<&Facts> {
+    pub(crate) fn facts(&self, key: &UdpKey, first_ns: u64) -> Option<&Arc<Facts>> {
         self.talks.get(key).filter(|talk| talk.first_ns == first_ns)?.facts.as_ref()
     }
 
@@ -138,7 +139,6 @@ impl UdpHandshakes {
 fn row(key: &UdpKey, talk: &Talk, handshake: &Handshake, context: &mut Context<'_>) -> TlsHandshakeRow {
     let mut row = TlsHandshakeRow::default();
     handshake.fill(&mut row);
-    row.time = context.clock.utc(row.time as u64);
     let (ends, id) = udp::ends_and_id(key, talk.first_ns, talk.began_here, context.node);
     ends.fill_handshake(&mut row, context.node, context.identities.holder(&talk.owner));
     row.connection_id = Some(id);

@@ -1,11 +1,14 @@
 //! What an earlier run of the probe leaves to the next: how far each living connection was reported, how far the ring
 //! was read, which batches are settled.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hashbrown::HashMap;
 use weir_abi::{Totals, UdpFlow, UdpKey};
 
 use super::entry::{Item, Start, items};
+use crate::by_cookie::ByCookie;
 use crate::handshakes::Facts;
 use crate::health::KernelLosses;
 
@@ -16,10 +19,8 @@ pub(crate) struct ConnState {
     pub(crate) totals: Totals,
     /// When it was opened, UTC; the same in all its rows.
     pub(crate) opened_ns: i64,
-    /// The same on the kernel's clock: ids are made of it, whatever becomes of UTC.
-    pub(crate) first_ns: u64,
-    /// End of its last row, on the kernel's clock.
-    pub(crate) end_ns: u64,
+    /// End of its last row, UTC.
+    pub(crate) end_ns: i64,
     /// Which end we are, `ROLE_*`: programs that see it for the first time could only guess.
     pub(crate) role: u8,
     /// `FLAG_*`: whether the sequence numbers are known.
@@ -29,7 +30,7 @@ pub(crate) struct ConnState {
     /// Of the other end.
     pub(crate) remote_isn: u32,
     /// What its handshake said.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) facts: Option<Arc<Facts>>,
 }
 
 /// What was reported of a UDP flow.
@@ -37,12 +38,12 @@ pub(crate) struct ConnState {
 pub(crate) struct UdpState {
     /// Counters at its last row.
     pub(crate) flow: UdpFlow,
-    /// When its first datagram passed, UTC; the same in all its rows.
+    /// When its first datagram passed, UTC.
     pub(crate) opened_ns: i64,
-    /// End of its last row, on the kernel's clock.
-    pub(crate) end_ns: u64,
+    /// End of its last row, UTC.
+    pub(crate) end_ns: i64,
     /// What a handshake in it said.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) facts: Option<Arc<Facts>>,
 }
 
 /// Up to where a run's batches of a table are settled.
@@ -63,10 +64,8 @@ pub(crate) struct Restored {
     pub(crate) instance: Option<String>,
     /// How far the ring was read.
     pub(crate) position: u64,
-    /// When the last interval ended, on the kernel's clock; 0: not known.
-    pub(crate) cut_ns: u64,
     /// Connections by cookie.
-    pub(crate) conns: HashMap<u64, ConnState>,
+    pub(crate) conns: ByCookie<ConnState>,
     /// UDP flows.
     pub(crate) udp: HashMap<UdpKey, UdpState>,
     /// Handshakes of which bytes were read and no row was made.
@@ -87,8 +86,7 @@ impl Restored {
             is_ours: false,
             instance: None,
             position: 0,
-            cut_ns: 0,
-            conns: HashMap::new(),
+            conns: ByCookie::default(),
             udp: HashMap::new(),
             under_way: 0,
             told: [0; weir_abi::Lost::COUNT],
@@ -107,9 +105,8 @@ impl Restored {
                 Item::Acked { table, boot_id, sequence } => self.settle(table, boot_id, sequence),
                 _ if !self.is_ours => {}
                 Item::Position(position) => self.position = position,
-                Item::Cut(cut_ns) => self.cut_ns = cut_ns,
                 Item::Conn(cookie, state) => drop(self.conns.insert(cookie, state)),
-                Item::ConnGone(cookie) => drop(self.conns.remove(&cookie)),
+                Item::ConnGone(cookie) => drop(self.conns.swap_remove(&cookie)),
                 Item::Udp(key, state) => drop(self.udp.insert(key, state)),
                 Item::UdpGone(key) => drop(self.udp.remove(&key)),
                 Item::UnderWay(handshakes) => self.under_way = handshakes,
@@ -130,7 +127,6 @@ impl Restored {
         self.udp.clear();
         self.under_way = 0;
         self.position = 0;
-        self.cut_ns = 0;
         self.told = [0; weir_abi::Lost::COUNT];
         self.instance = self.is_ours.then_some(start.instance);
     }

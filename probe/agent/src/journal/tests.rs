@@ -3,6 +3,7 @@ use std::time::Duration;
 use weir_model::{FlowRow, Row};
 
 use super::*;
+use crate::by_cookie::ByCookie;
 
 const KERNEL_BOOT: &str = "this-boot";
 
@@ -48,19 +49,18 @@ fn conn(sent: u64) -> ConnState {
     ConnState {
         totals: weir_abi::Totals { sent_bytes: sent, ..weir_abi::Totals::default() },
         opened_ns: 1,
-        first_ns: 6,
         end_ns: 2,
         role: weir_abi::ROLE_CLIENT,
         flags: weir_abi::FLAG_ISNS,
         local_isn: 3,
         remote_isn: 4,
-        facts: Some(crate::handshakes::Facts {
+        facts: Some(Arc::new(crate::handshakes::Facts {
             encryption: "tls".into(),
             version: Some("1.3".into()),
             sni: None,
             alpn: None,
             multiplexed: None,
-        }),
+        })),
     }
 }
 
@@ -139,14 +139,13 @@ fn a_restart_knows_what_was_reported_and_a_reboot_forgets_it() {
     entry.conn(2, None);
     entry.conn(3, Some(&conn(999)));
     entry.position(8_192);
-    entry.cut(77);
     journal.append(entry, |_| {}).expect("written");
     drop(journal);
 
     let (opened, restored) = Opened::open(directory.path(), KERNEL_BOOT).expect("reads");
-    let expected: hashbrown::HashMap<_, _> = [(1, conn(100)), (3, conn(999))].into_iter().collect();
+    let expected: ByCookie<_> = [(1, conn(100)), (3, conn(999))].into_iter().collect();
     assert_eq!(restored.conns, expected);
-    assert_eq!((restored.position, restored.under_way, restored.cut_ns), (8_192, 2, 77));
+    assert_eq!((restored.position, restored.under_way), (8_192, 2));
     assert_eq!(restored.instance.as_deref(), Some("programs"));
     drop(opened);
     let (_, restored) = Opened::open(directory.path(), "another-boot").expect("reads");
