@@ -108,7 +108,7 @@ fuzz: ## Fuzz a parser of outside bytes: T=packets, tls, datagrams or dns [SECON
 	@deploy/fuzz.sh "$(T)" $(SECONDS)
 
 .PHONY: conformance
-conformance: ## Score TLS, QUIC, DTLS and DNS against captures with known answers, where ../shared/pcaps is present
+conformance: ## Score connections, TLS, QUIC, DTLS and DNS against captures with known answers, where ../shared/pcaps is present
 	@cargo build --locked --quiet --workspace --example conformance
 	@target/debug/examples/conformance ../shared/pcaps
 

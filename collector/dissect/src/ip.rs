@@ -1,9 +1,9 @@
 //! A captured packet → its two ends, its transport header and its payload.
 //!
 //! Goes through link layers (Ethernet, Linux cooked, loopback, PPP, raw IP), tags (VLAN, MPLS, VN-Tag, 802.1ah), IPv6
-//! extension headers and tunnels (`tunnel.rs`: VXLAN, GENEVE, GRE, GTP-U, CAPWAP; IP in IP): the innermost packet is what
-//! counts, because that is what the two ends sent each other. Fragments are told by name, not put together. Never here:
-//! state between packets.
+//! extension headers and tunnels (`tunnel.rs`: VXLAN, GENEVE, GRE, ERSPAN, PPTP, GTP-U, CAPWAP, AYIYA, Teredo; IP in
+//! IP): the innermost packet is what counts, because that is what the two ends sent each other. Fragments are told by
+//! name, not put together. Never here: state between packets.
 
 mod tunnel;
 
@@ -73,6 +73,13 @@ pub enum Transport {
         /// Receiver's port.
         dst_port: u16,
     },
+    /// SCTP: the payload is its chunks (see [`crate::sctp`]).
+    Sctp {
+        /// Sender's port.
+        src_port: u16,
+        /// Receiver's port.
+        dst_port: u16,
+    },
 }
 
 /// What a TCP header says.
@@ -113,7 +120,7 @@ pub enum Ignored {
     LinkType(u32),
     /// Not IP: ARP, LLDP and the like.
     NotIp,
-    /// IP, but neither TCP nor UDP: ICMP, IGMP, SCTP, ESP and so on.
+    /// IP, but neither TCP, UDP nor SCTP: ICMP, IGMP, OSPF, ESP and so on.
     OtherProtocol,
     /// A fragment after the first: it has no ports.
     Fragment,
@@ -129,7 +136,7 @@ impl Ignored {
         match self {
             Ignored::LinkType(_) => "unknown_link_type",
             Ignored::NotIp => "not_ip",
-            Ignored::OtherProtocol => "not_tcp_or_udp",
+            Ignored::OtherProtocol => "other_protocol",
             Ignored::Fragment => "fragment",
             Ignored::CutShort => "cut_short",
             Ignored::Malformed => "malformed",
@@ -303,6 +310,15 @@ fn transport(
             Ok(Packet { src, dst, transport: Transport::Tcp(tcp), payload, payload_length })
         }
         17 => udp(src, dst, bytes, length, depth),
+        132 => {
+            // Ports, verification tag, checksum; then chunks.
+            let header = bytes.first_chunk::<12>().ok_or(Ignored::CutShort)?;
+            let (src_port, dst_port) =
+                (u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
+            let payload_length = length.checked_sub(12).ok_or(Ignored::Malformed)?;
+            let transport = Transport::Sctp { src_port, dst_port };
+            Ok(Packet { src, dst, transport, payload: &bytes[12..], payload_length })
+        }
         4 | 41 => ip(bytes, depth + 1),
         47 => tunnel::gre(bytes, depth + 1),
         _ => Err(Ignored::OtherProtocol),

@@ -8,6 +8,7 @@
 //! | `dtls.rs`      | DTLS records → the messages in them                                          |
 //! | `dns.rs`       | DNS messages → exchanges, and which address had which name when            |
 //! | `assemble.rs`  | pieces at offsets, in any order → bytes                                      |
+//! | `sctp.rs`      | SCTP's chunks: who opens and ends an association, how much data there is          |
 //! | `ip.rs`        | a captured packet → addresses, ports, payload, through link layers and tunnels |
 //! | `tcp.rs`       | packets in order of capture → rows of flows, handshakes and DNS              |
 //!
@@ -20,6 +21,7 @@ pub mod dns;
 mod dtls;
 pub mod ip;
 pub mod quic;
+pub mod sctp;
 pub mod tcp;
 #[cfg(test)]
 mod testing;

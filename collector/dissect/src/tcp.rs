@@ -3,7 +3,8 @@
 //! | file            | subject                                                                   |
 //! |-----------------|---------------------------------------------------------------------------|
 //! | `connection.rs` | one connection: who is the client, its life, its clock                        |
-//! | `half.rs`       | one direction of TCP: which bytes are new, sent again, out of order; RTT        |
+//! | `association.rs` | SCTP: the same life, told by chunks                                        |
+//! | `half.rs`       | one direction of TCP or SCTP: what is new, sent again, out of order; RTT        |
 //! | `handshake.rs`  | its TLS handshake: segments put in order, within bounds; UDP's is in `datagrams.rs` |
 //! | `adat.rs`       | TLS that FTP carries in its own lines (`GridFTP`)                           |
 //! | `questions.rs`  | DNS: questions with their answers, names for the flows                         |
@@ -15,6 +16,7 @@
 //! `handshake.rs`, `adat.rs`, `questions.rs` and `dns/stream.rs`.
 
 mod adat;
+mod association;
 mod connection;
 mod half;
 mod handshake;
@@ -91,6 +93,10 @@ pub struct Totals {
     pub udp_flows: u64,
     /// UDP datagrams.
     pub udp_packets: u64,
+    /// SCTP associations.
+    pub sctp_associations: u64,
+    /// SCTP packets.
+    pub sctp_packets: u64,
     /// Connections that were forgotten because there were too many.
     pub evicted: u64,
     /// Messages on DNS's port that are no DNS.
@@ -116,7 +122,15 @@ pub struct FlowTracker {
 struct Key {
     low: (IpAddr, u16),
     high: (IpAddr, u16),
-    udp: bool,
+    protocol: Protocol,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
 }
 
 impl FlowTracker {
@@ -144,6 +158,7 @@ impl FlowTracker {
         match packet.transport {
             Transport::Tcp(header) => self.tcp(time_ns, packet, header),
             Transport::Udp { src_port, dst_port } => self.udp(time_ns, packet, src_port, dst_port),
+            Transport::Sctp { src_port, dst_port } => self.sctp(time_ns, packet, src_port, dst_port),
         }
     }
 
@@ -193,7 +208,7 @@ impl FlowTracker {
             fresh.server_name = self.questions.name(fresh.client.0, fresh.server.0, time_ns);
             Box::new(fresh)
         };
-        let connection = match self.connections.entry(Key::new(src, dst, false)) {
+        let connection = match self.connections.entry(Key::new(src, dst, Protocol::Tcp)) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
                 if known.is_succeeded_by(header, src) {
@@ -226,11 +241,11 @@ impl FlowTracker {
         let (src, dst) = ((packet.src, src_port), (packet.dst, dst_port));
         let mut fresh = || {
             self.totals.udp_flows += 1;
-            let mut fresh = Connection::udp(time_ns, src, dst, &self.options);
+            let mut fresh = Connection::udp(time_ns, src, dst, packet.payload, &self.options);
             fresh.server_name = self.questions.name(fresh.client.0, fresh.server.0, time_ns);
             Box::new(fresh)
         };
-        let connection = match self.connections.entry(Key::new(src, dst, true)) {
+        let connection = match self.connections.entry(Key::new(src, dst, Protocol::Udp)) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
                 if known.is_idle(time_ns, &self.options) {
@@ -249,6 +264,27 @@ impl FlowTracker {
             let is_dns = self.questions.message(&seen, id, &self.options, &mut self.rows);
             self.totals.not_dns += u64::from(!is_dns);
         }
+    }
+
+    fn sctp(&mut self, time_ns: i64, packet: &Packet<'_>, src_port: u16, dst_port: u16) {
+        self.totals.sctp_packets += 1;
+        let (src, dst) = ((packet.src, src_port), (packet.dst, dst_port));
+        let mut fresh = || {
+            self.totals.sctp_associations += 1;
+            Box::new(Connection::sctp(time_ns, src, dst, packet, &self.options))
+        };
+        let connection = match self.connections.entry(Key::new(src, dst, Protocol::Sctp)) {
+            Entry::Occupied(entry) => {
+                let known = entry.into_mut();
+                if known.is_succeeded_by_association(packet, src) {
+                    known.expire(time_ns, &self.options, true, &mut self.rows);
+                    *known = fresh();
+                }
+                known
+            }
+            Entry::Vacant(entry) => entry.insert(fresh()),
+        };
+        connection.chunks(time_ns, src, packet, &self.options, &mut self.rows);
     }
 
     /// Looks through all connections at an interval's end: gives rows, forgets the dead.
@@ -286,7 +322,19 @@ impl FlowTracker {
 }
 
 impl Key {
-    fn new(src: (IpAddr, u16), dst: (IpAddr, u16), udp: bool) -> Key {
-        if src <= dst { Key { low: src, high: dst, udp } } else { Key { low: dst, high: src, udp } }
+    fn new(src: (IpAddr, u16), dst: (IpAddr, u16), protocol: Protocol) -> Key {
+        let (low, high) = if src <= dst { (src, dst) } else { (dst, src) };
+        Key { low, high, protocol }
+    }
+}
+
+impl Protocol {
+    /// Its word in rows.
+    fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        }
     }
 }

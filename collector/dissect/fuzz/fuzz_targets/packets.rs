@@ -30,5 +30,6 @@ fuzz_target!(|bytes: &[u8]| {
     let counted: i64 = rows.iter().map(|row| row.client_packets + row.server_packets).sum();
     let totals = tracker.totals();
     assert_eq!(counted, taken, "packets in rows, packets taken");
-    assert_eq!(totals.tcp_packets + totals.udp_packets, taken as u64, "packets in totals, packets taken");
+    let tracked = totals.tcp_packets + totals.udp_packets + totals.sctp_packets;
+    assert_eq!(tracked, taken as u64, "packets in totals, packets taken");
 });

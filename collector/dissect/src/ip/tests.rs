@@ -109,6 +109,10 @@ fn tunnelled() -> Vec<(&'static str, u8, Vec<u8>)> {
     // With a sequence number, and one extension header of 4 bytes.
     let gtp_extended = after(&[0x36, 0xff, 0, 0, 0, 0, 0, 1, 0, 5, 0, 0x85, 1, 9, 9, 0], &ip);
     let capwap = after(&[0, 0x10, 0, 0, 0, 0, 0, 0], &frame);
+    let inner6 = ipv6(SERVER6, CLIENT6, 4, &ip);
+    let erspan_3 = |platform: u8| {
+        [&[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 0, 0, 5][..], &[0, 0, 0, 0, 0, 0, 0, platform]].concat()
+    };
     vec![
         ("VXLAN", 17, udp((55_555, 4789), &vxlan)),
         ("VXLAN on Linux' old port", 17, udp((55_555, 8472), &vxlan)),
@@ -130,6 +134,27 @@ fn tunnelled() -> Vec<(&'static str, u8, Vec<u8>)> {
             "GRE with checksum, key, sequence number, around Ethernet",
             47,
             after(&[0xb0, 0, 0x65, 0x58, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2], &frame),
+        ),
+        ("ERSPAN I", 47, after(&[0, 0, 0x88, 0xbe], &frame)),
+        ("ERSPAN II", 47, after(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 5, 0, 0, 0, 0], &frame)),
+        ("ERSPAN III", 47, after(&erspan_3(0), &frame)),
+        ("ERSPAN III with its platform's part", 47, after(&after(&erspan_3(1), &[7; 8]), &frame)),
+        // Key, sequence number and acknowledgement; address and control, as some leave them in.
+        (
+            "PPTP",
+            47,
+            after(&[0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0xff, 3, 0, 0x21], &ip),
+        ),
+        // An identity of 16 bytes, a signature of 20.
+        ("AYIYA", 17, udp((40_000, 5072), &after(&after(&[0x41, 0x52, 0x11, 41], &[0; 40]), &inner6))),
+        ("Teredo", 17, udp((40_000, 3544), &inner6)),
+        (
+            "Teredo with authentication and origin",
+            17,
+            udp(
+                (3544, 40_000),
+                &after(&after(&[0, 1, 2, 3], &[9; 14]), &after(&[0, 0, 1, 2, 3, 4, 5, 6], &inner6)),
+            ),
         ),
         ("IP in IP", 4, ip),
     ]
@@ -158,6 +183,8 @@ fn what_only_looks_like_a_tunnel_is_a_datagram() {
         ((1, 6081), b"\0\0\x12\x34\0\0\0\0 unknown inner type"),
         ((1, 2152), b"\x32\x01\0\x04\0\0\0\0\0\0\0\0"),
         ((1, 53), b"\x08\0\0\0\0\0\0\0"),
+        ((1, 5072), b"\x41\x52\x11\x3b nothing follows, says the header"),
+        ((3544, 1), b"\0\x01\x02\x03 neither authentication nor IPv6 behind it"),
     ] {
         let bytes = ipv4(CLIENT, SERVER, 17, &udp(ports, payload));
         let found = packet(link::RAW, &bytes).unwrap();
@@ -266,9 +293,11 @@ fn what_is_no_flow_says_why() {
 /// `tcpdump -s 64`: the counters must not depend on how much of a packet was kept.
 #[test]
 fn a_snapshot_length_costs_payload_and_nothing_else() {
-    for (protocol, transport, header) in
-        [(6, tcp((40_000, 443), 7, 8, 0x18, &[9; 100]), 20), (17, udp((5000, 53), &[9; 100]), 8)]
-    {
+    for (protocol, transport, header) in [
+        (6, tcp((40_000, 443), 7, 8, 0x18, &[9; 100]), 20),
+        (17, udp((5000, 53), &[9; 100]), 8),
+        (132, after(&[0x9c, 0x40, 0x0b, 0x59, 0, 0, 0, 1, 0, 0, 0, 0], &[9; 100]), 12),
+    ] {
         let frame = ethernet(0x0800, &ipv4(CLIENT, SERVER, protocol, &transport));
         let whole = packet(link::ETHERNET, &frame).unwrap();
         for kept in 0..frame.len() {

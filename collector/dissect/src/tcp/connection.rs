@@ -8,25 +8,27 @@ use weir_model::time::interval_start;
 
 use super::half::Half;
 use super::handshake::Watch;
-use super::{LINGER_NS, Options, Rows, rows};
+use super::{LINGER_NS, Options, Protocol, Rows, rows};
 use crate::datagrams::Datagrams;
 use crate::dns::Messages;
 use crate::ip::{Packet, Tcp};
 use crate::tls::{Handshake, Progress, Side};
 
-/// A connection or a UDP flow.
+/// A connection, an association or a UDP flow.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) udp: bool,
+    pub(super) protocol: Protocol,
     pub(super) client: (IpAddr, u16),
     pub(super) server: (IpAddr, u16),
     pub(super) halves: [Half; 2],
     /// Its first packet.
     pub(super) first_ns: i64,
     last_ns: i64,
-    /// The client's SYN, or the first datagram.
+    /// The client's SYN or INIT, or the first datagram.
     pub(super) opened_ns: Option<i64>,
     pub(super) established_ns: Option<i64>,
+    /// The server is known to have answered, if only by what the client acknowledges (a capture of one direction).
+    answered: bool,
     pub(super) first_byte_us: Option<i64>,
     pub(super) resets: i64,
     /// When it ended, and why.
@@ -66,29 +68,36 @@ impl Connection {
             _ => looks_like_client(src.1, dst.1, payload),
         };
         let (client, server) = if client_sent { (src, dst) } else { (dst, src) };
-        let mut connection = Connection::new(time_ns, false, client, server, options);
+        let mut connection = Connection::new(time_ns, Protocol::Tcp, client, server, options);
         connection.watch = Some(Box::new(Watch::new()));
         connection
     }
 
-    pub(super) fn udp(time_ns: i64, src: (IpAddr, u16), dst: (IpAddr, u16), options: &Options) -> Connection {
-        // The first datagram is the client's, unless it comes from a well-known port: then we missed the question.
-        let answer = src.1 < 1024 && dst.1 >= 1024;
+    pub(super) fn udp(
+        time_ns: i64,
+        src: (IpAddr, u16),
+        dst: (IpAddr, u16),
+        payload: &[u8],
+        options: &Options,
+    ) -> Connection {
+        // The first datagram is the client's, unless it is an answer: then we missed the question. Nobody asks from an
+        // address of many; what is sent to one is for all who listen.
+        let answer = is_answer(src.1, dst.1, payload) && !is_of_many(dst.0);
         let (client, server) = if answer { (dst, src) } else { (src, dst) };
-        let mut connection = Connection::new(time_ns, true, client, server, options);
+        let mut connection = Connection::new(time_ns, Protocol::Udp, client, server, options);
         connection.opened_ns = Some(time_ns);
         connection
     }
 
-    fn new(
+    pub(super) fn new(
         time_ns: i64,
-        udp: bool,
+        protocol: Protocol,
         client: (IpAddr, u16),
         server: (IpAddr, u16),
         options: &Options,
     ) -> Connection {
         Connection {
-            udp,
+            protocol,
             client,
             server,
             halves: [Half::default(), Half::default()],
@@ -96,6 +105,7 @@ impl Connection {
             last_ns: time_ns,
             opened_ns: None,
             established_ns: None,
+            answered: false,
             first_byte_us: None,
             resets: 0,
             closed: None,
@@ -132,8 +142,7 @@ impl Connection {
         let id = if let (Some(client), Some(server)) = (self.halves[0].isn, self.halves[1].isn) {
             ids::tcp_connection_id(client, server)
         } else {
-            let protocol = if self.udp { "udp" } else { "tcp" };
-            ids::flow_id(&options.node, protocol, self.client, self.server, self.first_ns)
+            ids::flow_id(&options.node, self.protocol.name(), self.client, self.server, self.first_ns)
         };
         self.id.insert(id).clone()
     }
@@ -156,7 +165,7 @@ impl Connection {
     }
 
     pub(super) fn is_idle(&self, now_ns: i64, options: &Options) -> bool {
-        now_ns - self.last_ns > if self.udp { options.udp_idle_ns } else { options.tcp_idle_ns }
+        now_ns - self.last_ns > if self.is_udp() { options.udp_idle_ns } else { options.tcp_idle_ns }
     }
 
     pub(super) fn datagram(
@@ -187,7 +196,7 @@ impl Connection {
         rows: &mut Rows,
     ) {
         self.move_to(time_ns, options, rows);
-        let side = self.side(src);
+        let side = self.heard(src, header.has(Tcp::ACK) && !header.has(Tcp::RST));
         let length = packet.payload_length;
         let (syn, fin, reset) = (header.has(Tcp::SYN), header.has(Tcp::FIN), header.has(Tcp::RST));
         if syn {
@@ -253,6 +262,17 @@ impl Connection {
         }
     }
 
+    /// Whose packet it is; any of the server's is an answer, and so is what the client acknowledges.
+    pub(super) fn heard(&mut self, src: (IpAddr, u16), acknowledges: bool) -> Side {
+        let side = self.side(src);
+        self.answered |= acknowledges || side == Side::Server;
+        side
+    }
+
+    fn is_udp(&self) -> bool {
+        self.protocol == Protocol::Udp
+    }
+
     fn side(&self, src: (IpAddr, u16)) -> Side {
         if src == self.client { Side::Client } else { Side::Server }
     }
@@ -277,7 +297,7 @@ impl Connection {
         }
     }
 
-    fn closing(&mut self, time_ns: i64, side: Side, fin: bool, reset: bool) {
+    pub(super) fn closing(&mut self, time_ns: i64, side: Side, fin: bool, reset: bool) {
         if self.closed.is_some() || !(fin || reset) {
             return;
         }
@@ -344,7 +364,7 @@ impl Connection {
     }
 
     /// Ends the interval that was being counted if `time_ns` lies in a later one.
-    fn move_to(&mut self, time_ns: i64, options: &Options, rows: &mut Rows) {
+    pub(super) fn move_to(&mut self, time_ns: i64, options: &Options, rows: &mut Rows) {
         self.last_ns = self.last_ns.max(time_ns);
         let interval = interval_start(time_ns, options.interval_ns);
         if interval <= self.interval_ns || self.waits(time_ns) {
@@ -356,9 +376,9 @@ impl Connection {
 
     /// Whether the row must wait though its interval is over: for the number that makes its id, or for stragglers.
     fn waits(&self, now_ns: i64) -> bool {
-        let unanswered = self.halves[0].isn.is_some() && !self.halves[1].spoke() && self.closed.is_none();
+        let unanswered = self.halves[0].isn.is_some() && !self.answered && self.closed.is_none();
         let lingers = !self.closing_told && self.closed.is_some_and(|(at, _)| now_ns - at <= LINGER_NS);
-        !self.udp && (unanswered || lingers)
+        !self.is_udp() && (unanswered || lingers)
     }
 
     /// At an interval's end. False: the connection may be forgotten.
@@ -370,7 +390,9 @@ impl Connection {
             return false;
         }
         // UDP's row waits for the next datagram or the timeout: only then is it known whether it was the last.
-        if !self.udp && !self.waits(now_ns) && interval_start(now_ns, options.interval_ns) > self.interval_ns
+        if !self.is_udp()
+            && !self.waits(now_ns)
+            && interval_start(now_ns, options.interval_ns) > self.interval_ns
         {
             self.give_row(self.interval_ns + options.interval_ns, options, rows);
             self.interval_ns = interval_start(now_ns, options.interval_ns);
@@ -387,7 +409,7 @@ impl Connection {
     /// Gives what is left, before the connection is forgotten; `open` where that is no proof of its end.
     pub(super) fn expire(&mut self, now_ns: i64, options: &Options, open: bool, rows: &mut Rows) {
         if self.closed.is_none() && (!open || self.is_idle(now_ns, options)) {
-            if self.udp {
+            if self.is_udp() {
                 self.closed = Some((self.last_ns, "idle"));
             } else if self.waits(now_ns) {
                 self.closed = Some((self.last_ns, "timed_out"));
@@ -395,8 +417,8 @@ impl Connection {
         }
         self.handshake_over(options, rows);
         self.give_handshake(options, rows);
-        let end = (self.interval_ns + options.interval_ns).min(now_ns).max(self.last_ns);
-        self.give_row(end, options, rows);
+        // Nothing is known of the time behind it.
+        self.give_row(self.last_ns, options, rows);
     }
 
     fn give_row(&mut self, end_ns: i64, options: &Options, rows: &mut Rows) {
@@ -417,6 +439,25 @@ impl Connection {
 /// From one moment to a later one, µs; none at all where a capture's clock went back.
 pub(super) fn micros(from_ns: i64, to_ns: i64) -> i64 {
     (to_ns - from_ns).max(0) / 1000
+}
+
+/// Whether a datagram answers: it comes from a well-known port, or says so where both ends have the same one.
+fn is_answer(src_port: u16, dst_port: u16, payload: &[u8]) -> bool {
+    match (src_port, dst_port) {
+        // DHCP.
+        (67, 68) | (547, 546) => true,
+        (53, 53) => payload.get(2).is_some_and(|flags| flags & 0x80 != 0),
+        // NTP's mode 4: a server.
+        (123, 123) => payload.first().is_some_and(|flags| flags & 7 == 4),
+        _ => src_port < 1024 && dst_port >= 1024,
+    }
+}
+
+fn is_of_many(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_broadcast() || address.is_multicast(),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
 }
 
 /// Some network stacks count an Ethernet frame's padding as payload: up to 6 zeros on a bare acknowledgement.

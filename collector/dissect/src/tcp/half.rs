@@ -1,5 +1,5 @@
-//! One direction of a TCP connection: which of its bytes are new, which were sent again, and how long the other
-//! end takes to acknowledge them.
+//! One direction of a connection: which of its numbers are new, which were sent again, and how long the other end takes
+//! to acknowledge them. TCP numbers bytes, SCTP DATA chunks.
 
 /// Holes that are remembered at once, in which segments may still arrive.
 const MAX_HOLES: usize = 16;
@@ -11,7 +11,7 @@ const REORDER_NS: i64 = 3_000_000;
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Half {
-    /// Its initial sequence number, where its SYN (or an answer to it) was seen.
+    /// Its initial sequence number, where its SYN (or an answer to it) was seen; SCTP's initiate tag.
     pub(super) isn: Option<u32>,
     /// The sequence number after the highest byte seen.
     next: Option<u32>,
@@ -43,6 +43,29 @@ impl Half {
             self.next.get_or_insert(sequence);
             return;
         }
+        // A keep-alive's byte is the last one again, on purpose; a SYN or FIN there was lost and is sent again.
+        let is_keep_alive =
+            length <= 1 && !syn && !fin && self.next.is_some_and(|next| sequence == next.wrapping_sub(1));
+        if !is_keep_alive {
+            self.bytes += i64::from(self.numbers(time_ns, sequence, span).min(length));
+        }
+        self.finished |= fin;
+    }
+
+    /// Counts a DATA chunk of SCTP: one number, however long it is.
+    pub(super) fn chunk(&mut self, time_ns: i64, tsn: u32, length: u32) {
+        if self.numbers(time_ns, tsn, 1) > 0 {
+            self.bytes += i64::from(length);
+        }
+    }
+
+    /// Its numbers begin there.
+    pub(super) fn begins(&mut self, number: u32) {
+        self.next.get_or_insert(number);
+    }
+
+    /// Takes `span` numbers from `sequence` on; how many of them are new.
+    fn numbers(&mut self, time_ns: i64, sequence: u32, span: u32) -> u32 {
         let end = sequence.wrapping_add(span);
         let next = *self.next.get_or_insert(sequence);
         let ahead = sequence.wrapping_sub(next);
@@ -53,26 +76,21 @@ impl Half {
                 }
                 self.holes.push((next, sequence, time_ns));
             }
-            self.bytes += i64::from(length);
             self.next = Some(end);
             self.time(end, time_ns);
+            span
         } else if ahead <= u32::MAX - MAX_JUMP {
             // Not below and not ahead within any window: begin anew from here.
             self.holes.clear();
-            self.bytes += i64::from(length);
             self.next = Some(end);
+            span
         } else {
-            // A keep-alive's byte is the last one again, on purpose; a SYN or FIN there was lost and is sent again.
-            let keep_alive = length <= 1 && !syn && !fin && sequence == next.wrapping_sub(1);
-            if !keep_alive {
-                self.sent_below(time_ns, sequence, end, next, length);
-            }
+            self.sent_below(time_ns, sequence, end, next)
         }
-        self.finished |= fin;
     }
 
-    /// A segment that begins below what was seen already.
-    fn sent_below(&mut self, time_ns: i64, sequence: u32, end: u32, next: u32, length: u32) {
+    /// Numbers that begin below what was seen already; how many of them are new.
+    fn sent_below(&mut self, time_ns: i64, sequence: u32, end: u32, next: u32) -> u32 {
         let beyond = distance(next, end).max(0);
         let mut fresh = beyond;
         let mut reordered = false;
@@ -91,7 +109,6 @@ impl Half {
             }
         }
         self.holes.retain(|(from, to, _)| distance(*from, *to) > 0);
-        self.bytes += i64::from(fresh.min(length as i32));
         if beyond > 0 {
             self.next = Some(end);
         }
@@ -100,6 +117,7 @@ impl Half {
             // Karn: which of the two is being acknowledged can't be known.
             self.timed = None;
         }
+        fresh.max(0) as u32
     }
 
     /// Begins to time the acknowledgement up to `end`, one at a time as RFC 6298 §3 has it.

@@ -3,9 +3,9 @@
 use smol_str::{SmolStr, ToSmolStr};
 use weir_model::{FlowRow, TlsHandshakeRow};
 
-use super::Options;
 use super::connection::{Connection, micros};
 use super::half::Half;
+use super::{Options, Protocol};
 use crate::tls::Handshake;
 
 /// The row of the interval that ends, and a fresh start for the next.
@@ -30,7 +30,7 @@ pub(super) fn flow(connection: &mut Connection, end_ns: i64, options: &Options) 
         close_reason: closed.and_then(|(_, reason)| word(reason)),
         node: Some(options.node.clone()),
         observer: word("path"),
-        protocol: word(if connection.udp { "udp" } else { "tcp" }),
+        protocol: word(connection.protocol.name()),
         client_ip: Some(connection.client.0.to_smolstr()),
         client_port: Some(connection.client.1),
         server_ip: Some(connection.server.0.to_smolstr()),
@@ -51,12 +51,12 @@ pub(super) fn flow(connection: &mut Connection, end_ns: i64, options: &Options) 
         source: word("pcap"),
         ..FlowRow::default()
     };
-    if !connection.udp {
+    if connection.protocol != Protocol::Udp {
         row.client_retransmits = Some(client.retransmits);
         row.server_retransmits = Some(server.retransmits);
     }
     let id = connection.id(options);
-    row.trace_id = (!connection.udp).then(|| weir_model::ids::trace_id(&id));
+    row.trace_id = (connection.protocol == Protocol::Tcp).then(|| weir_model::ids::trace_id(&id));
     row.connection_id = Some(id);
 
     connection.opening_told = true;
@@ -78,7 +78,7 @@ pub(super) fn handshake(
         connection_id: Some(connection.id(options)),
         node: Some(options.node.clone()),
         observer: word("path"),
-        protocol: word(if connection.udp { "udp" } else { "tcp" }),
+        protocol: word(connection.protocol.name()),
         client_ip: Some(connection.client.0.to_smolstr()),
         client_port: Some(connection.client.1),
         server_ip: Some(connection.server.0.to_smolstr()),

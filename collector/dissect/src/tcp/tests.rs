@@ -1,5 +1,6 @@
 //! Through [`FlowTracker`] only, as its callers use it: a [`Talk`] sends segments, rows come out.
 
+mod associations;
 mod handshakes;
 mod life;
 mod numbers;

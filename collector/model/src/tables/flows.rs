@@ -10,14 +10,15 @@ table! {
     /// Start of the interval, cut short by the opening. Intervals lie on multiples of their length (10 s by
     /// default) since the epoch.
     time: Time ["ns"] {ipfix: "flowStartNanoseconds (156)", zeek: "ts"};
-    /// End of the interval, cut short by the close.
+    /// End of the interval, cut short by the close; by the last packet, where a capture ends or is silent for long.
     end_time: OptTime ["ns"] {ipfix: "flowEndNanoseconds (157)"};
-    /// When the connection was opened: the client's SYN as its observer saw it; for UDP the first datagram. The
-    /// same in every flow of the connection; null where nobody saw the opening.
+    /// When the connection was opened: the client's SYN (SCTP's INIT) as its observer saw it; for UDP the first
+    /// datagram. The same in every flow of the connection; null where nobody saw the opening.
     opened_time: OptTime ["ns"] {zeek: "ts"};
     /// The connection's id: its pair of initial sequence numbers as hex (client, then server), the same at every
-    /// observer and through NAT; for TCP that was never established, a hash of 5-tuple and the client's initial
-    /// sequence number; for UDP and for TCP whose opening nobody saw, one of node, 5-tuple and first time.
+    /// observer and through NAT; SCTP's is its pair of initiate tags. For TCP that was never established, a hash of
+    /// 5-tuple and the client's initial sequence number; for UDP and for what nobody saw opening, one of node, 5-tuple
+    /// and first time.
     connection_id: Str [""] {otel: "weir.connection.id", ipfix: "flowId (148)", zeek: "uid"};
     /// Where in its life the connection was: `opened` (opened in this interval, still open at its end),
     /// `ongoing`, `closed` (closed in it), `only` (opened and closed in it).
@@ -52,8 +53,8 @@ table! {
     client_bytes: Count ["bytes"] {ipfix: "octetDeltaCount (1)", zeek: "orig_bytes"};
     /// Payload bytes that the server sent in this interval, retransmissions not counted.
     server_bytes: Count ["bytes"] {ipfix: "octetDeltaCount (1)", zeek: "resp_bytes"};
-    /// Packets (TCP segments, UDP datagrams) that the client sent in this interval, as its observer counts them:
-    /// retransmissions and bare acknowledgements included.
+    /// Packets (TCP segments, UDP datagrams, SCTP packets) that the client sent in this interval, as its observer
+    /// counts them: retransmissions and bare acknowledgements included.
     client_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "orig_pkts"};
     /// Packets that the server sent in this interval.
     server_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "resp_pkts"};
@@ -78,7 +79,7 @@ table! {
     exchange_p90_us: Int ["us"] {};
     /// 99th percentile of the time of an exchange in this interval.
     exchange_p99_us: Int ["us"] {};
-    /// RST segments seen in this interval.
+    /// RST segments (SCTP's ABORT chunks) seen in this interval.
     resets: Count ["packets"] {};
     /// Packets of this connection that the kernel dropped in this interval.
     drops: Count ["packets"] {};

@@ -5,15 +5,15 @@
 //! tools' names are compared in that form. Its list of server names ends where its room does, so that its names must be
 //! the beginning of ours.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use weir_model::time::date_text;
 use weir_model::{SmolStr, TlsHandshakeRow};
 
-use super::{Score, list, same_ends};
+use super::report::Report;
+use super::zeek::{self, Line};
+use super::{Ends, imported, list};
 
 const WANTED: f64 = 0.995;
 const FIELDS: [&str; 10] = [
@@ -33,68 +33,35 @@ const FIELDS: [&str; 10] = [
 const EXPLAINED: [(&str, &str); 1] =
     [("globus-url-copy.pcap 192.168.57.103:60108", "TLS within FTP's AUTH GSSAPI, as base64")];
 
-#[derive(Default)]
-struct Scores {
-    fields: BTreeMap<&'static str, Score>,
-    misses: Vec<String>,
-}
-
-impl Scores {
-    fn count(&mut self, field: &'static str, wanted: &str, got: Option<&str>, whose: &str) {
-        if let Some((_, why)) = EXPLAINED.iter().find(|(end, _)| whose.ends_with(end) && got != Some(wanted))
-        {
-            self.misses.push(format!("{whose} {field}: {wanted:?}, {why} (not counted)"));
-            return;
-        }
-        let score = self.fields.entry(field).or_default();
-        score.known += 1;
-        if got == Some(wanted) {
-            score.right += 1;
-        } else {
-            self.misses.push(format!("{whose} {field}: {wanted:?}, read {got:?}"));
-        }
+/// Counts an answer, unless it is a miss that is explained.
+fn count(report: &mut Report, field: &'static str, wanted: &str, got: Option<&str>, whose: &str) {
+    let right = got == Some(wanted);
+    if let Some((_, why)) = EXPLAINED.iter().find(|(end, _)| whose.ends_with(end) && !right) {
+        report.set_aside(why, format!("{whose} {field}: {wanted:?}"));
+        return;
     }
+    report.count(field, right, || format!("{whose} {field}: {wanted:?}, read {got:?}"));
 }
 
 /// Prints the scores; whether they are good enough.
 pub(super) fn score(folder: &Path, manifest: &Value) -> bool {
-    let mut scores = Scores::default();
+    let mut report = Report::default();
     for capture in list(manifest, "captures") {
         let Some(file) = capture["file"].as_str() else { continue };
         let known = list(capture, "flows").filter(|flow| has_certificate(flow)).collect::<Vec<_>>();
-        let log = capture["logs"]["x509"].as_str();
-        if known.is_empty() && log.is_none() {
+        let log = zeek::log(folder, capture, "x509");
+        if known.is_empty() && log.is_empty() {
             continue;
         }
-        let rows = match super::tls::import(&folder.join(file)) {
-            Ok((rows, _)) => rows,
-            Err(err) => {
-                scores.misses.push(format!("{file}: {err:#}"));
-                Vec::new()
-            }
-        };
+        let rows = imported(folder, file, &mut report).handshakes;
         for flow in known {
-            flow_fields(file, flow, &rows, &mut scores);
+            flow_fields(file, flow, &rows, &mut report);
         }
-        if let Some(text) = log.and_then(|log| fs::read_to_string(folder.join(log)).ok()) {
-            for certificate in zeek_rows(&text) {
-                zeek_fields(file, &certificate, &rows, &mut scores);
-            }
+        for certificate in log {
+            zeek_fields(file, &certificate, &rows, &mut report);
         }
     }
-    println!("\ncertificates\n");
-    let mut good = true;
-    for field in FIELDS {
-        let Some(Score { right, known }) = scores.fields.get(field) else { continue };
-        let ratio = *right as f64 / *known as f64;
-        good &= ratio >= WANTED;
-        println!("{field:13} {right:>6} {known:>6} {:>7.2}%", ratio * 100.0);
-    }
-    println!("{} misses", scores.misses.len());
-    for miss in scores.misses {
-        println!("  {miss}");
-    }
-    good
+    report.print("certificates", &FIELDS, WANTED)
 }
 
 fn has_certificate(flow: &Value) -> bool {
@@ -102,12 +69,10 @@ fn has_certificate(flow: &Value) -> bool {
     fields.iter().any(|field| !flow[*field].is_null())
 }
 
-fn flow_fields(file: &str, flow: &Value, rows: &[TlsHandshakeRow], scores: &mut Scores) {
+fn flow_fields(file: &str, flow: &Value, rows: &[TlsHandshakeRow], report: &mut Report) {
     let undisputed = |field: &str| !list(flow, "disputed").any(|disputed| disputed == field);
     let whose = format!("{file} {}:{}", flow["src"].as_str().unwrap_or("?"), flow["sport"]);
-    let candidates = rows.iter().filter(|row| {
-        same_ends(flow, row.client_ip.as_ref(), row.client_port, row.server_ip.as_ref(), row.server_port)
-    });
+    let candidates = rows.iter().filter(|row| row.is_between(flow));
     // Ports are used again within a capture.
     let row = candidates.max_by_key(|row| {
         let fits = |field: &str, got: Option<String>| got.is_some_and(|got| flow[field] == got);
@@ -123,18 +88,18 @@ fn flow_fields(file: &str, flow: &Value, rows: &[TlsHandshakeRow], scores: &mut 
     ] {
         if let Some(wanted) = flow[field].as_str().filter(|_| undisputed(field)) {
             let wanted = if field == "subject" { own_subject(flow, wanted) } else { wanted };
-            scores.count(field, wanted, got.as_deref(), &whose);
+            count(report, field, wanted, got.as_deref(), &whose);
         }
     }
     let names: Vec<&str> = list(flow, "server_names").filter_map(Value::as_str).collect();
     if !names.is_empty() && undisputed("server_names") {
         // nDPI makes them lower case.
         let got = row.map(|row| beginning(&row.server_certificate_sans, names.len()).to_lowercase());
-        scores.count("server_names", &names.join(","), got.as_deref(), &whose);
+        count(report, "server_names", &names.join(","), got.as_deref(), &whose);
     }
     if let Some(wanted) = list(flow, "cert_sha256").next().and_then(Value::as_str) {
         let got = row.and_then(|row| row.server_certificate_sha256.as_deref());
-        scores.count("cert_sha256", wanted, got, &whose);
+        count(report, "cert_sha256", wanted, got, &whose);
     }
 }
 
@@ -194,45 +159,20 @@ fn time(ns: i64) -> String {
     format!("{} {:02}:{:02}:{:02}", date_text(days), second / 3600, second / 60 % 60, second % 60)
 }
 
-/// The rows of a Zeek log, by column.
-fn zeek_rows(text: &str) -> Vec<BTreeMap<String, String>> {
-    let mut columns: Vec<&str> = Vec::new();
-    let mut rows = Vec::new();
-    for line in text.lines() {
-        if let Some(names) = line.strip_prefix("#fields\t") {
-            columns = names.split('\t').collect();
-        } else if !line.starts_with('#') {
-            let values = line.split('\t').map(unescaped);
-            rows.push(columns.iter().map(ToString::to_string).zip(values).collect());
-        }
-    }
-    rows
-}
-
-/// Zeek writes a backslash as `\\` and other bytes as `\xHH`.
-fn unescaped(value: &str) -> String {
-    value.replace("\\\\", "\\").replace("\\x5c", "\\")
-}
-
-fn zeek_fields(
-    file: &str,
-    certificate: &BTreeMap<String, String>,
-    rows: &[TlsHandshakeRow],
-    scores: &mut Scores,
-) {
+fn zeek_fields(file: &str, certificate: &Line, rows: &[TlsHandshakeRow], report: &mut Report) {
     let field = |name: &str| certificate.get(name).map(String::as_str).unwrap_or_default();
     let fingerprint = field("fingerprint");
     let Some(own) = rows.iter().find_map(|row| own_certificate(row, fingerprint)) else { return };
     let whose = format!("{file} {}", &fingerprint[..fingerprint.len().min(12)]);
     let subject = parts(field("certificate.subject")).join(",");
-    scores.count("zeek subject", &subject, own.subject.map(|name| parts(name).join(",")).as_deref(), &whose);
-    scores.count("zeek serial", field("certificate.serial"), own.serial, &whose);
+    count(report, "zeek subject", &subject, own.subject.map(|name| parts(name).join(",")).as_deref(), &whose);
+    count(report, "zeek serial", field("certificate.serial"), own.serial, &whose);
     let validity =
         format!("{} {}", field("certificate.not_valid_before"), field("certificate.not_valid_after"));
     let seconds = |ns: i64| format!("{}.000000", ns / 1_000_000_000);
     let got =
         own.not_before.zip(own.not_after).map(|(from, to)| format!("{} {}", seconds(from), seconds(to)));
-    scores.count("zeek validity", &validity, got.as_deref(), &whose);
+    count(report, "zeek validity", &validity, got.as_deref(), &whose);
     let wanted = match (field("certificate.key_type"), field("certificate.curve")) {
         ("rsa", _) => format!("rsa-{}", field("certificate.key_length")),
         ("dsa", _) => format!("dsa-{}", field("certificate.key_length")),
@@ -241,7 +181,7 @@ fn zeek_fields(
         ("ecdsa", "secp521r1") => "ec-p521".to_owned(),
         _ => return,
     };
-    scores.count("zeek key", &wanted, own.key, &whose);
+    count(report, "zeek key", &wanted, own.key, &whose);
 }
 
 /// What a row says of one of its two certificates.

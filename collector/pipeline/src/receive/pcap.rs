@@ -70,6 +70,8 @@ pub struct ImportReport {
     pub tcp_wire_bytes: u64,
     /// Bytes on the wire of the packets that are in UDP flows.
     pub udp_wire_bytes: u64,
+    /// Bytes on the wire of the packets that are in SCTP flows.
+    pub sctp_wire_bytes: u64,
     /// Connections and their packets.
     pub totals: Totals,
     /// Rows of `flows` that were handed on.
@@ -170,6 +172,7 @@ impl<F: FnMut(Rows) -> ControlFlow<()>> Import<F> {
                 match packet.transport {
                     Transport::Tcp(_) => report.tcp_wire_bytes += u64::from(wire_length),
                     Transport::Udp { .. } => report.udp_wire_bytes += u64::from(wire_length),
+                    Transport::Sctp { .. } => report.sctp_wire_bytes += u64::from(wire_length),
                 }
                 self.tracker.packet(time_ns, &packet);
             }

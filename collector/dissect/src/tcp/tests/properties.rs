@@ -13,7 +13,7 @@ struct Any {
     after_ns: i64,
     pair: u8,
     reply: bool,
-    udp: bool,
+    protocol: Protocol,
     flags: u8,
     sequence: u32,
     acknowledged: u32,
@@ -29,23 +29,38 @@ fn any_packet() -> impl Strategy<Value = Any> {
         (0_usize..60).prop_map(|keep| [&[0x16, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3][..], &[7; 60]].concat()
             [..keep]
             .to_vec()),
+        chunks(),
     ];
+    let protocol = prop_oneof![6 => Just(Protocol::Tcp), 2 => Just(Protocol::Udp), 2 => Just(Protocol::Sctp)];
     (
-        (prop_oneof![5 => -MS..20 * MS, 1 => 0..60 * SECOND_NS], 0_u8..4, any::<bool>(), prop::bool::weighted(0.2)),
+        (prop_oneof![5 => -MS..20 * MS, 1 => 0..60 * SECOND_NS], 0_u8..4, any::<bool>(), protocol),
         (prop_oneof![4 => Just(ACK), 1 => Just(SYN), 1 => Just(SYN | ACK), 1 => Just(FIN | ACK), 1 => any::<u8>()]),
         (number.clone(), number, payload, 0_usize..80),
     )
-        .prop_map(|((after_ns, pair, reply, udp), flags, (sequence, acknowledged, payload, cut))| Any {
+        .prop_map(|((after_ns, pair, reply, protocol), flags, (sequence, acknowledged, payload, cut))| Any {
             after_ns,
             pair,
             reply,
-            udp,
+            protocol,
             flags,
             sequence,
             acknowledged,
             payload,
             cut,
         })
+}
+
+/// What SCTP would take for a few of its chunks, with lengths and numbers near the true ones.
+fn chunks() -> impl Strategy<Value = Vec<u8>> {
+    let chunk = (prop_oneof![4 => Just(0_u8), 4 => 0_u8..16, 1 => Just(64)], 0_u8..40, any::<u8>());
+    proptest::collection::vec(chunk, 0..4).prop_map(|chunks| {
+        let whole = |(kind, length, number): (u8, u8, u8)| {
+            let mut chunk = vec![number; usize::from(length).next_multiple_of(4).max(4)];
+            chunk[..4].copy_from_slice(&[kind, 3, 0, length]);
+            chunk
+        };
+        chunks.into_iter().flat_map(whole).collect()
+    })
 }
 
 fn feed(tracker: &mut FlowTracker, packets: &[Any], rows: &mut Rows) {
@@ -55,11 +70,14 @@ fn feed(tracker: &mut FlowTracker, packets: &[Any], rows: &mut Rows) {
         let (client, server) =
             ((IpAddr::from([10, 0, 0, any.pair]), 4000), (IpAddr::from([10, 0, 1, 1]), 443));
         let (src, dst) = if any.reply { (server, client) } else { (client, server) };
-        let transport = if any.udp {
-            Transport::Udp { src_port: src.1, dst_port: dst.1 }
-        } else {
-            let Any { flags, sequence, acknowledged, .. } = *any;
-            Transport::Tcp(Tcp { src_port: src.1, dst_port: dst.1, sequence, acknowledged, flags })
+        let (src_port, dst_port) = (src.1, dst.1);
+        let transport = match any.protocol {
+            Protocol::Udp => Transport::Udp { src_port, dst_port },
+            Protocol::Sctp => Transport::Sctp { src_port, dst_port },
+            Protocol::Tcp => {
+                let Any { flags, sequence, acknowledged, .. } = *any;
+                Transport::Tcp(Tcp { src_port, dst_port, sequence, acknowledged, flags })
+            }
         };
         let payload = &any.payload[..any.payload.len().min(any.cut)];
         let payload_length = any.payload.len();
@@ -92,9 +110,10 @@ proptest! {
         prop_assert!(sum(|row| row.client_bytes + row.server_bytes) <= sent as i64);
         prop_assert!(rows.flows.iter().all(|row| row.client_bytes >= 0 && row.server_bytes >= 0));
         let totals = tracker.totals();
-        prop_assert_eq!(totals.tcp_packets + totals.udp_packets, packets.len() as u64);
+        let counted = totals.tcp_packets + totals.udp_packets + totals.sctp_packets;
+        prop_assert_eq!(counted, packets.len() as u64);
         let ends = rows.flows.iter().filter(|row| row.close_reason.is_some()).count() as u64;
-        prop_assert!(ends <= totals.tcp_connections + totals.udp_flows);
+        prop_assert!(ends <= totals.tcp_connections + totals.udp_flows + totals.sctp_associations);
         for row in &rows.flows {
             let closes = matches!(row.state.as_deref(), Some("closed" | "only"));
             prop_assert_eq!(closes, row.close_reason.is_some());

@@ -26,6 +26,10 @@ fn write(out: &mut impl Write, reports: &[(String, ImportReport)]) -> io::Result
         line("TCP bytes on the wire", report.tcp_wire_bytes.to_string())?;
         line("UDP flows", totals.udp_flows.to_string())?;
         line("UDP packets", totals.udp_packets.to_string())?;
+        if totals.sctp_packets > 0 {
+            line("SCTP associations", totals.sctp_associations.to_string())?;
+            line("SCTP packets", totals.sctp_packets.to_string())?;
+        }
         line("flow rows", report.flows.to_string())?;
         line("TLS handshakes", report.handshakes.to_string())?;
         line("DNS questions", report.dns.to_string())?;
