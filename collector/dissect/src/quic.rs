@@ -49,6 +49,8 @@ pub(crate) struct Quic {
     crypto: [Crypto; 2],
     ids: QuicIds,
     server_scid: Option<Vec<u8>>,
+    /// The client sent a Handshake packet since the server answered: of its part no more than the Finished is left.
+    finishing: bool,
     retried: bool,
     left: u32,
     scratch: Vec<u8>,
@@ -109,6 +111,7 @@ impl Quic {
             crypto: Default::default(),
             ids: QuicIds::default(),
             server_scid: None,
+            finishing: false,
             retried: false,
             left: MAX_INITIALS,
             scratch: Vec::new(),
@@ -135,7 +138,10 @@ impl Quic {
                 Kind::Initial { number_at } => self.initial(side, time_ns, long, number_at),
                 Kind::Retry => self.retry(side, long),
                 Kind::VersionNegotiation => self.version_negotiation(side, long),
-                Kind::ZeroRtt | Kind::Handshake => {}
+                Kind::Handshake => {
+                    self.finishing |= self.server_scid.is_some() && self.client == Some(side);
+                }
+                Kind::ZeroRtt => {}
             }
             rest = &rest[long.bytes.len()..];
         }
@@ -319,11 +325,14 @@ impl Quic {
         self.note();
     }
 
-    /// 1-RTT packets come from a client whose handshake is done: it has checked the server's Finished.
+    /// 1-RTT packets come from a client whose handshake is done: it has checked the server's Finished. They may be for an
+    /// id that the server gave it under encryption (quic-go takes it even for its Handshake packets), so that what came
+    /// before must tell.
     fn short(&mut self, side: Side, time_ns: i64, bytes: &[u8]) {
         let (Some(scid), true) = (&self.server_scid, self.client == Some(side)) else { return };
-        let is_ours = bytes.get(1..).is_some_and(|rest| rest.starts_with(scid))
-            && (!scid.is_empty() || bytes[0] & 0x40 != 0);
+        let is_for_scid = bytes.get(1..).is_some_and(|rest| rest.starts_with(scid));
+        let has_fixed_bit = bytes[0] & 0x40 != 0;
+        let is_ours = is_for_scid && (!scid.is_empty() || has_fixed_bit) || self.finishing && has_fixed_bit;
         if is_ours
             && let Some(handshake) = self.conversation.handshake_mut()
             && handshake.version.is_some()

@@ -161,6 +161,22 @@ fn a_client_s_first_data_ends_the_handshake() {
     assert_eq!(flow.closed(), None);
 }
 
+/// quic-go takes another id as soon as it may.
+#[test]
+fn data_for_an_id_that_nobody_saw_ends_the_handshake_too() {
+    let (mut client, mut server) = (End::client(1), End::server(1));
+    let mut flow = Datagrams::default();
+    flow.datagram(CLIENT, 0, &client.initial(&crypto(0, &hello())));
+    flow.datagram(SERVER, 2_000_000, &server.initial(&crypto(0, &answer())));
+    client.dcid = vec![1, 1, 2, 3];
+    assert_eq!(flow.datagram(CLIENT, 3_000_000, &client.one_rtt()), None, "it may be of another connection");
+    let handshake_packet =
+        [&[0xe0, 0, 0, 0, 1, 4][..], &client.dcid, &[3], &CLIENT_CID, &[20], &[1; 20]].concat();
+    assert_eq!(flow.datagram(CLIENT, 3_000_000, &handshake_packet), None);
+    let handshake = flow.datagram(CLIENT, 4_000_000, &client.one_rtt()).expect("it is over");
+    assert_eq!((handshake.established, handshake.handshake_us), (Some(true), Some(4000)));
+}
+
 #[test]
 fn a_retry_brings_new_keys_for_the_same_hello() {
     let (mut client, mut server) = (End::client(1), End::server(1));
