@@ -468,7 +468,7 @@ async fn rustls_s_certificates_are_read_where_it_has_symbols() {
 
 /// Reads the server's certificate as every verifier does, and believes it.
 #[derive(Debug)]
-struct Reader(Arc<rustls::crypto::CryptoProvider>);
+pub(crate) struct Reader(pub(crate) Arc<rustls::crypto::CryptoProvider>);
 
 impl rustls::client::danger::ServerCertVerifier for Reader {
     fn verify_server_cert(

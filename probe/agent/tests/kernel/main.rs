@@ -1,6 +1,6 @@
 //! The probe on the real kernel: known traffic between network namespaces, rows compared with what the ends sent.
 //!
-//! Needs root, iproute2, nftables, openssl, tcpdump, python3, dnsmasq and dig; each test has its own namespaces, probe
+//! Needs what `deploy/setup.sh test` installs, and root; each test has its own namespaces, probe
 //! and collector's port.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
@@ -17,6 +17,7 @@ mod features;
 mod floods;
 mod host;
 mod icmp;
+mod libraries;
 mod losses;
 mod older;
 mod peers;
@@ -29,3 +30,4 @@ mod tcp;
 mod tls;
 mod udp;
 mod verify;
+mod wire;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::bench::Hosts;
@@ -42,6 +43,23 @@ pub(crate) fn shop_certificate(directory: &Path) -> (PathBuf, PathBuf) {
         .expect("openssl is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     (key, certificate)
+}
+
+/// The program in `peers/`, built once: TLS and HTTP/3 by Go.
+pub(crate) fn go_peers() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-peers");
+        let built = Command::new("go")
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/peers"))
+            .args(["build", "-ldflags=-s -w", "-buildvcs=false", "-o"])
+            .args([program.as_os_str(), ".".as_ref()])
+            .output()
+            .expect("go is installed: deploy/setup.sh test");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        program
+    };
+    BUILT.get_or_init(build).clone()
 }
 
 /// nginx on the server's host: `/small`, `/big` (of the size asked for), `/discard` (takes a body).

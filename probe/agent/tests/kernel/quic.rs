@@ -9,6 +9,7 @@ use weir_model::TlsHandshakeRow;
 
 use crate::bench::{Bench, Hosts};
 use crate::peers::{Running, shop_certificate};
+use crate::wire::Capture;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/quic.py");
 
@@ -77,52 +78,6 @@ fn connect(hosts: &Hosts, port: u16, version: &str, connections: usize) -> Vec<V
     known
 }
 
-/// `tcpdump` on the client's host.
-struct Capture {
-    _running: Running,
-    files: tempfile::TempDir,
-}
-
-impl Capture {
-    fn start(hosts: &Hosts) -> Capture {
-        let files = tempfile::tempdir().unwrap();
-        let mut child = hosts
-            .command(0, "tcpdump")
-            .args(["-i", "eth0", "-U", "-Z", "root", "-w"])
-            .arg(files.path().join("udp.pcap"))
-            .arg("udp")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("tcpdump is installed: deploy/setup.sh test");
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("listening on")), "tcpdump ended");
-        std::thread::spawn(move || lines.for_each(drop));
-        Capture { _running: Running(child), files }
-    }
-
-    /// Fields of the packets that `filter` lets through, once one did: its first value of each.
-    async fn fields<const N: usize>(&self, decode: &str, filter: &str, fields: [&str; N]) -> [String; N] {
-        let began = std::time::Instant::now();
-        loop {
-            let output = Command::new("tshark")
-                .arg("-r")
-                .arg(self.files.path().join("udp.pcap"))
-                .args(["-d", decode, "-Y", filter, "-T", "fields", "-E", "occurrence=f"])
-                .args(fields.iter().flat_map(|field| ["-e", *field]))
-                .output()
-                .expect("tshark is installed: deploy/setup.sh test");
-            let text = String::from_utf8_lossy(&output.stdout);
-            if let Some(line) = text.lines().next() {
-                let values: Vec<String> = line.split('\t').map(str::to_owned).collect();
-                return values.try_into().unwrap_or_else(|_| panic!("{line:?}"));
-            }
-            assert!(began.elapsed().as_secs() < 30, "tshark finds no {filter}");
-            // What was captured is written by another process.
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    }
-}
-
 /// The rows of handshakes of both ends with `port`, of flows that have each of them.
 async fn rows_of(bench: &Bench, port: u16, count: usize) -> Vec<TlsHandshakeRow> {
     let rows = bench.until("handshakes", |bench| bench.handshakes(port), |rows| rows.len() >= count).await;
@@ -160,7 +115,7 @@ async fn quic_is_seen(version: &str, retry: bool) {
     let hosts = Hosts::new();
     let bench = Bench::start().await;
     let server = Server::quic(&hosts, retry);
-    let capture = Capture::start(&hosts);
+    let capture = Capture::start(&hosts, "udp");
     let known = connect(&hosts, server.port, version, 1).remove(0);
     let rows = rows_of(&bench, server.port, 2).await;
     let decode = format!("udp.port=={},quic", server.port);
@@ -226,7 +181,7 @@ async fn dtls_is_seen(options: &[&str]) {
     let hosts = Hosts::new();
     let bench = Bench::start().await;
     let server = Server::dtls(&hosts, options);
-    let capture = Capture::start(&hosts);
+    let capture = Capture::start(&hosts, "udp");
     let output = hosts
         .command(0, "openssl")
         .args(["s_client", "-dtls1_2", "-connect", &format!("10.83.0.2:{}", server.port)])

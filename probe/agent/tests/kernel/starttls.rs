@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use crate::bench::{Bench, Hosts};
 use crate::peers::{Running, shop_certificate};
+use crate::tls::told_at_both_ends;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/starttls.py");
 
@@ -54,23 +55,7 @@ async fn both_ends_see(protocol: &str, version: &str, talk: impl Fn(&Hosts, u16)
     let bench = Bench::start().await;
     let server = Server::start(&hosts, protocol);
     talk(&hosts, server.port);
-    let rows =
-        bench.until("two handshakes", |bench| bench.handshakes(server.port), |rows| rows.len() >= 2).await;
-    assert_eq!(rows.len(), 2, "one an end: {rows:#?}");
-    for row in &rows {
-        assert_eq!(row.tls_sni.as_deref(), Some("shop.weir.test"), "{row:#?}");
-        assert_eq!(row.tls_version.as_deref(), Some(version), "{row:#?}");
-        assert_eq!(row.tls_established, Some(true), "{row:#?}");
-        assert!(row.tls_ja4.is_some() && row.tls_ja3s.is_some(), "{row:#?}");
-    }
-    assert_eq!(rows[0].tls_ja4, rows[1].tls_ja4, "both ends saw the same bytes");
-    let (client, accepted) = bench.both_ends(server.port).await;
-    for flow in [client.last().unwrap(), accepted.last().unwrap()] {
-        assert_eq!(flow.encryption.as_deref(), Some("tls"), "{flow:#?}");
-        assert_eq!(flow.tls_sni.as_deref(), Some("shop.weir.test"));
-        assert_eq!(flow.tls_version.as_deref(), Some(version));
-        assert!(rows.iter().all(|row| row.connection_id == flow.connection_id), "{flow:#?}");
-    }
+    told_at_both_ends(&bench, server.port, version).await;
     bench.stop().await;
 }
 

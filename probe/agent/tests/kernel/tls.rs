@@ -67,31 +67,39 @@ fn handshake(hosts: &Hosts, port: u16, options: &[&str]) {
     assert!(text.contains("Server certificate"), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-async fn both_ends_see(options: &[&str], check: impl Fn(&TlsHandshakeRow), version: &str) {
-    let hosts = Hosts::new();
-    let bench = Bench::start().await;
-    let server = Server::start(&hosts);
-    handshake(&hosts, server.port, options);
-    let rows =
-        bench.until("two handshakes", |bench| bench.handshakes(server.port), |rows| rows.len() >= 2).await;
+/// What both ends must tell of the one handshake on that port, however it began; their rows.
+pub(crate) async fn told_at_both_ends(bench: &Bench, port: u16, version: &str) -> Vec<TlsHandshakeRow> {
+    let rows = bench.until("two handshakes", |bench| bench.handshakes(port), |rows| rows.len() >= 2).await;
     assert_eq!(rows.len(), 2, "one an end: {rows:#?}");
     for row in &rows {
         assert_eq!(row.tls_sni.as_deref(), Some("shop.weir.test"), "{row:#?}");
         assert_eq!(row.tls_version.as_deref(), Some(version), "{row:#?}");
         assert_eq!(row.tls_established, Some(true), "{row:#?}");
-        assert_eq!(row.tls_alpn_offered, ["h2", "http/1.1"]);
         assert!(row.tls_ja3.is_some() && row.tls_ja3s.is_some() && row.tls_cipher.is_some(), "{row:#?}");
-        assert!(row.hello_us.is_some() && row.handshake_us >= row.hello_us, "{row:#?}");
-        check(row);
+        assert!(row.tls_ja4.is_some(), "{row:#?}");
     }
     assert_eq!(rows[0].tls_ja4, rows[1].tls_ja4, "both ends saw the same bytes");
-    let (client, accepted) = bench.both_ends(server.port).await;
+    let (client, accepted) = bench.both_ends(port).await;
     for flow in [client.last().unwrap(), accepted.last().unwrap()] {
         assert_eq!(flow.encryption.as_deref(), Some("tls"), "{flow:#?}");
         assert_eq!(flow.tls_sni.as_deref(), Some("shop.weir.test"));
         assert_eq!(flow.tls_version.as_deref(), Some(version));
         assert!(rows.iter().all(|row| row.connection_id == flow.connection_id), "{flow:#?}");
     }
+    rows
+}
+
+async fn both_ends_see(options: &[&str], check: impl Fn(&TlsHandshakeRow), version: &str) {
+    let hosts = Hosts::new();
+    let bench = Bench::start().await;
+    let server = Server::start(&hosts);
+    handshake(&hosts, server.port, options);
+    for row in told_at_both_ends(&bench, server.port, version).await {
+        assert_eq!(row.tls_alpn_offered, ["h2", "http/1.1"]);
+        assert!(row.hello_us.is_some() && row.handshake_us >= row.hello_us, "{row:#?}");
+        check(&row);
+    }
+    let (client, accepted) = bench.both_ends(server.port).await;
     assert_eq!(client[0].client_process.as_deref(), Some("openssl"));
     assert_eq!(accepted[0].server_process.as_deref(), Some("openssl"));
     assert_ne!(client[0].client_pid, accepted[0].server_pid, "two processes");
