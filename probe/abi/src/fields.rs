@@ -71,6 +71,16 @@ fields! {
     Srtt = "tcp_sock.srtt_us";
     /// `struct minmax`; the value of its first sample lies 4 bytes in.
     RttMin = "tcp_sock.rtt_min";
+    /// `u32`: segments taken for lost so far, ones sent again included.
+    LostSegs = "tcp_sock.lost";
+    /// `u32`: segments received before one that was sent earlier.
+    OutOfOrder = "tcp_sock.rcv_ooopack";
+    /// `u32`: when what is timed now began, in the kernel's ticks (jiffies).
+    ChronoStart = "tcp_sock.chrono_start";
+    /// `u32[3]`, in ticks: busy, limited by the peer's window, by the send buffer.
+    ChronoStat = "tcp_sock.chrono_stat";
+    /// Two bits: what is timed now, 1 to 3 as in `chrono_stat`; 0: nothing.
+    ChronoType = "tcp_sock.chrono_type";
     /// `struct task_struct *`.
     Leader = "task_struct.group_leader";
     /// `char[16]`.

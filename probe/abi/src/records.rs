@@ -118,6 +118,8 @@ pub struct Totals {
     pub sent_bytes: u64,
     /// Payload bytes received in order.
     pub received_bytes: u64,
+    /// Payload bytes sent again, each time they were.
+    pub resent_bytes: u64,
     /// Segments sent.
     pub segs_out: u32,
     /// Segments received.
@@ -128,6 +130,14 @@ pub struct Totals {
     pub rtt_us: u32,
     /// Smallest round-trip time in the kernel's window, µs; 0 or `u32::MAX`: no sample.
     pub rtt_min_us: u32,
+    /// Segments that this end took for lost.
+    pub lost_segs: u32,
+    /// Segments that came to this end before one that was sent earlier.
+    pub out_of_order_segs: u32,
+    /// How long the peer's receive window was all that kept this end from sending, in the kernel's ticks.
+    pub window_limited: u32,
+    /// How long its own send buffer was, in ticks.
+    pub buffer_limited: u32,
     /// Named: holes are not allowed.
     pub _pad: u32,
 }
@@ -321,9 +331,9 @@ const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<Owner>() == 32);
     assert!(size_of::<Conn>() == 112 && offset_of!(Conn, local_ip) == 56 && offset_of!(Conn, role) == 108);
-    assert!(size_of::<Totals>() == 40);
+    assert!(size_of::<Totals>() == 64);
     assert!(size_of::<Heads>() == 48);
-    assert!(size_of::<ConnRecord>() == 216 && offset_of!(ConnRecord, totals) == 128);
+    assert!(size_of::<ConnRecord>() == 240 && offset_of!(ConnRecord, totals) == 128);
     assert!(size_of::<ChunkHead>() == 128);
     assert!(size_of::<Chunk<CHUNK_SMALL>>() == 768);
     assert!(size_of::<UdpKey>() == 48);

@@ -24,7 +24,7 @@ use tracing::warn;
 use weir_model::capture::Filter;
 use weir_wire::control::{Captures, Hello, LineConfig, Order, Report};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Wall};
 use crate::config::Config;
 use crate::features::{FeatureState, FeatureStatus};
 use crate::identity::Identities;
@@ -160,7 +160,7 @@ fn capture(shared: &Shared, order: &Order, reports: &mpsc::Sender<Report>) -> Re
     }
     let mut loaded =
         Loaded::load(&program, order.payload, &shared.kernel_types, &shared.maps, &shared.cgroups)?;
-    let mut packets = Packets::new(Clock::read(), &shared.identities, order);
+    let mut packets = Packets::new(Clock::read(&Wall::default()), &shared.identities, order);
     let until = Instant::now() + Duration::from_secs(u64::from(order.seconds)).min(LONGEST);
     // Said at once, so that who asked knows when packets are taken.
     let mut told = Instant::now();

@@ -13,6 +13,7 @@ use weir_dissect::dns::{Exchange, Half, History, Messages, Pairs, message};
 use weir_model::{DnsRow, FlowRow};
 
 use crate::ends::{End, Ends, address, tcp_id};
+use crate::flows::opened;
 use crate::handshakes::Context;
 use crate::udp;
 
@@ -91,7 +92,8 @@ impl Dns {
         // Who sends a question is the client, whatever the ports say.
         let ends = Ends::new(local, remote, (head.sent != 0) != message.is_response);
         let tag = Tag { ends, connection_id, protocol: "udp", owner: head.owner, netns: head.netns };
-        let time_ns = context.clock.utc(head.time_ns);
+        // The kernel's clock, until there is a row: what lies between question and answer may not jump.
+        let time_ns = head.time_ns as i64;
         let half = Half { time_ns, message, bytes: head.whole as usize, tag };
         self.half(key.cookie, half, context, rows);
     }
@@ -114,7 +116,7 @@ impl Dns {
             &mut self.streams.entry(cookie).or_insert_with(fresh)[usize::from(head.side != SIDE_CLIENT)];
         let gaps = stream.gaps();
         let mut messages = Vec::new();
-        let time_ns = context.clock.utc(head.time_ns);
+        let time_ns = head.time_ns as i64;
         stream
             .push(time_ns, head.offset, bytes, bytes.len(), |at, bytes| messages.push((at, bytes.to_vec())));
         self.given_up += stream.gaps() - gaps;
@@ -138,9 +140,9 @@ impl Dns {
         self.streams.retain(|cookie, _| is_alive(*cookie));
     }
 
-    /// Reports what is unanswered for too long.
-    pub(crate) fn expire(&mut self, now_ns: i64, context: &mut Context<'_>, rows: &mut Vec<DnsRow>) {
-        self.pairs.expire(now_ns, |exchange| rows.extend(row(&exchange, context)));
+    /// Reports what is unanswered for too long. `now_ns` is the kernel's.
+    pub(crate) fn expire(&mut self, now_ns: u64, context: &mut Context<'_>, rows: &mut Vec<DnsRow>) {
+        self.pairs.expire(now_ns as i64, |exchange| rows.extend(row(&exchange, context)));
     }
 
     /// Reports all that is open: the probe stops.
@@ -148,14 +150,15 @@ impl Dns {
         self.pairs.finish(|exchange| rows.extend(row(&exchange, context)));
     }
 
-    /// Gives a client's flow the name that its server had when it was opened, unless it has one (SNI).
-    pub(crate) fn name(&self, row: &mut FlowRow, netns: u32, pid: u32) {
+    /// Gives a client's flow the name that its server had when it was opened (on the kernel's clock), unless it has one
+    /// (SNI).
+    pub(crate) fn name(&self, row: &mut FlowRow, netns: u32, pid: u32, opened_ns: u64) {
         if row.server_name.is_some() || row.observer.as_deref() != Some("client") || self.names.is_empty() {
             return;
         }
         let address = row.server_ip.as_ref().and_then(|text| text.parse::<IpAddr>().ok());
-        let (Some(address), Some(opened_ns)) = (address, row.opened_time) else { return };
-        row.server_name = self.names.name(&netns, pid, address, opened_ns).cloned();
+        let (Some(address), Some(_)) = (address, row.opened_time) else { return };
+        row.server_name = self.names.name(&netns, pid, address, opened_ns as i64).cloned();
     }
 
     fn messages(
@@ -170,7 +173,7 @@ impl Dns {
                 self.unreadable += 1;
                 continue;
             };
-            let connection_id = tcp_id(conn, context.node, context.clock.utc(conn.opened_ns));
+            let connection_id = tcp_id(conn, context.node, opened(conn));
             let (owner, netns) = (conn.owner, conn.netns);
             let tag = Tag { ends: Ends::of(conn), connection_id, protocol: "tcp", owner, netns };
             let half = Half { time_ns: *time_ns, message, bytes: bytes.len(), tag };
@@ -227,5 +230,6 @@ fn row(exchange: &Exchange<Tag>, context: &mut Context<'_>) -> Option<DnsRow> {
         (row.server_container, row.server_pod) = (holder.workload.container, holder.workload.pod);
     }
     exchange.fill(&mut row);
+    row.time = context.clock.utc(row.time as u64);
     Some(row)
 }

@@ -209,7 +209,7 @@ impl Drops {
         flows: &mut Vec<FlowRow>,
     ) {
         if self.entries.is_empty() {
-            self.denied.forget(cut_ns);
+            self.denied.forget(context.clock.boot(cut_ns));
             return;
         }
         let addresses = self.entries.iter().flat_map(|(key, entry)| [key.location, entry.dropped.input]);

@@ -85,14 +85,15 @@ impl Ends {
     }
 }
 
-/// The id of a TCP connection: its initial sequence numbers, or a hash where they are not known.
-pub(crate) fn tcp_id(conn: &Conn, node: &str, opened_ns: i64) -> SmolStr {
+/// The id of a TCP connection: its initial sequence numbers, or a hash where they are not known. `opened_ns` is the
+/// kernel's, which no correction of the clock changes.
+pub(crate) fn tcp_id(conn: &Conn, node: &str, opened_ns: u64) -> SmolStr {
     let ends = Ends::of(conn);
     if conn.opened_ns == 0 {
         return ids::unopened_id(ends.client, ends.server, conn.local_isn);
     }
     if conn.flags & FLAG_ISNS == 0 {
-        return ids::flow_id(node, "tcp", ends.client, ends.server, opened_ns);
+        return ids::flow_id(node, "tcp", ends.client, ends.server, opened_ns as i64);
     }
     if ends.client_is_ours {
         ids::tcp_connection_id(conn.local_isn, conn.remote_isn)

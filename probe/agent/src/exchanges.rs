@@ -244,7 +244,7 @@ fn row(
         source: Some(SmolStr::new_static("probe")),
         ..ExchangeRow::default()
     };
-    row.connection_id = Some(tcp_id(conn, context.node, context.clock.utc(opened(conn))));
+    row.connection_id = Some(tcp_id(conn, context.node, opened(conn)));
     row.application_protocol = facts.and_then(|facts| facts.alpn.clone()).or_else(|| talk.spoken.name());
     let since_begin = |at: u64| (at != 0).then(|| at.saturating_sub(record.begin_ns) as i64 / 1000);
     if record.first_ns != 0 {

@@ -59,6 +59,8 @@ pub(crate) const CERTIFICATE: &str = "weir_certificate";
 pub(crate) const LIBRARIES: &str = "certificates from TLS libraries";
 /// The piece that tells goroutines apart; user space looks for Go programs only where it works.
 pub(crate) const GOROUTINES: &str = "goroutines";
+/// The piece that says which segments were lost or overtaken, and what held senders back.
+pub(crate) const LOSSES: &str = "TCP losses and limits";
 
 /// All pieces, in the order that they are attached: the state hook first, since the packet hooks only look at sockets
 /// that it knows.
@@ -73,6 +75,20 @@ pub(crate) static FEATURES: &[Feature] = &[
             (SWEEP, Hook::Iterator { target: "bpf_map_elem", over: Some(names::CONNS) }),
         ],
         fields: &[],
+    },
+    Feature {
+        name: LOSSES,
+        without: "flows don't say how many segments were lost or overtaken, nor how long senders were held back",
+        needed: false,
+        level: Level::Flows,
+        programs: &[],
+        fields: &[
+            Field::LostSegs,
+            Field::OutOfOrder,
+            Field::ChronoStart,
+            Field::ChronoStat,
+            Field::ChronoType,
+        ],
     },
     Feature {
         name: "handshakes and UDP",

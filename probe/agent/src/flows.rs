@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 use weir_abi::{Conn, ConnRecord, FLAG_BACKFILLED, Heads, KIND_CLOSED, ROLE_CLIENT, ROLE_SERVER, Totals};
-use weir_model::time::interval_start;
 use weir_model::{FlowRow, ids};
 
 use crate::by_cookie::{self, ByCookie};
+use crate::clock;
 use crate::ends::{Ends, tcp_id};
 use crate::handshakes::{Context, Facts};
 use crate::journal::{ConnState, Entry};
@@ -23,17 +23,21 @@ const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
 
 /// What was reported of the living.
+#[derive(Default)]
 pub(crate) struct Flows {
-    interval_ns: i64,
+    /// Microseconds of the kernel's tick; none where it doesn't count losses and limits.
+    tick_us: Option<i64>,
+    /// When the running interval began, on the kernel's clock; 0: not known.
+    cut_ns: u64,
     reported: ByCookie<ConnState>,
     /// Connections whose state is not what the journal has.
     changed: Vec<u64>,
 }
 
 impl Flows {
-    /// Flows are cut on multiples of `interval_ns`.
-    pub(crate) fn new(interval_ns: i64) -> Flows {
-        Flows { interval_ns, reported: ByCookie::default(), changed: Vec::new() }
+    /// `tells_losses`: the kernel counts losses and limits.
+    pub(crate) fn new(tells_losses: bool) -> Flows {
+        Flows { tick_us: tells_losses.then(clock::tick_us), ..Flows::default() }
     }
 
     /// How many connections are remembered.
@@ -42,12 +46,19 @@ impl Flows {
     }
 
     /// Takes over what an earlier run of the probe reported.
-    pub(crate) fn restore(&mut self, conns: ByCookie<ConnState>) {
+    pub(crate) fn restore(&mut self, conns: ByCookie<ConnState>, cut_ns: u64) {
         self.reported = conns;
+        self.cut_ns = cut_ns;
+    }
+
+    /// An interval ended at `cut_ns`, on the kernel's clock: whatever moved in it has its row.
+    pub(crate) fn cut(&mut self, cut_ns: u64) {
+        self.cut_ns = cut_ns;
     }
 
     /// Writes down what changed since the last time.
     pub(crate) fn write_changes(&mut self, entry: &mut Entry) {
+        entry.cut(self.cut_ns);
         for cookie in self.changed.drain(..) {
             entry.conn(cookie, self.reported.get(&cookie));
         }
@@ -55,6 +66,7 @@ impl Flows {
 
     /// Writes down everything.
     pub(crate) fn write_all(&self, entry: &mut Entry) {
+        entry.cut(self.cut_ns);
         entry.expect_conns(self.reported.len());
         for (cookie, state) in &self.reported {
             entry.conn(*cookie, Some(state));
@@ -112,7 +124,6 @@ impl Flows {
         let is_closed = record.kind == KIND_CLOSED;
         let is_older = conn.flags & FLAG_BACKFILLED != 0;
         let totals = whole(record);
-        let end_ns = cut_ns.unwrap_or_else(|| context.clock.utc(record.time_ns));
         let before = self.reported.swap_remove(&conn.cookie);
         let first = before.is_none();
         if !first || !is_closed {
@@ -122,7 +133,8 @@ impl Flows {
             // What an older connection did before us is not ours to count.
             totals: if is_older { totals } else { Totals::default() },
             opened_ns: context.clock.utc(opened(conn)),
-            end_ns: 0,
+            first_ns: opened(conn),
+            end_ns: opened(conn),
             role: conn.role,
             flags: conn.flags,
             local_isn: conn.local_isn,
@@ -130,11 +142,10 @@ impl Flows {
             facts: None,
         });
         let news = difference(&totals, &before.totals);
-        let start_ns = if first {
-            before.opened_ns
-        } else {
-            before.end_ns.max(interval_start(end_ns - 1, self.interval_ns))
-        };
+        // A record that is younger than its row has a row of its own when the interval ends.
+        let cut_ns = cut_ns.map(|cut_ns| context.clock.boot(cut_ns)).filter(|cut_ns| *cut_ns > before.end_ns);
+        let end_ns = cut_ns.unwrap_or(record.time_ns);
+        let start_ns = if first { before.first_ns } else { since(before.end_ns, self.cut_ns, end_ns) };
         if !is_closed {
             let kept = ConnState {
                 totals: highest(&totals, &before.totals),
@@ -147,7 +158,9 @@ impl Flows {
                 return None;
             }
         }
-        let mut row = FlowRow { time: start_ns.min(end_ns), end_time: Some(end_ns), ..FlowRow::default() };
+        let utc = |boot_ns| context.clock.utc(boot_ns);
+        let mut row =
+            FlowRow { time: utc(start_ns.min(end_ns)), end_time: Some(utc(end_ns)), ..FlowRow::default() };
         row.opened_time = (!is_older).then_some(before.opened_ns);
         row.state = Some(SmolStr::new_static(match (first && !is_older, is_closed) {
             (true, true) => "only",
@@ -155,7 +168,7 @@ impl Flows {
             (false, true) => "closed",
             (false, false) => "ongoing",
         }));
-        let id = tcp_id(conn, context.node, before.opened_ns);
+        let id = tcp_id(conn, context.node, before.first_ns);
         row.trace_id = Some(ids::trace_id(&id));
         row.connection_id = Some(id);
         row.protocol = Some(SmolStr::new_static("tcp"));
@@ -163,6 +176,7 @@ impl Flows {
         let ends = Ends::of(conn);
         ends.fill_flow(&mut row, context.node, holder);
         fill_counters(&mut row, &news, ends.client_is_ours);
+        fill_losses(&mut row, &news, ends.client_is_ours, self.tick_us);
         fill_times(&mut row, record);
         if is_closed {
             let reason = close_reason(record);
@@ -174,6 +188,11 @@ impl Flows {
         row.source = Some(SmolStr::new_static("probe"));
         Some(row)
     }
+}
+
+/// When what a row tells began: where the last one ended, or with the interval, since whatever moved before that has its row.
+pub(crate) fn since(last_end_ns: u64, cut_ns: u64, end_ns: u64) -> u64 {
+    if cut_ns < end_ns { last_end_ns.max(cut_ns) } else { last_end_ns }
 }
 
 /// The counters, with the SYN and SYN-ACK that passed before the accepted socket was made.
@@ -204,18 +223,32 @@ fn difference(now: &Totals, before: &Totals) -> Totals {
         segs_out: now.segs_out.wrapping_sub(before.segs_out),
         segs_in: now.segs_in.wrapping_sub(before.segs_in),
         retransmits: now.retransmits.wrapping_sub(before.retransmits),
+        resent_bytes: now.resent_bytes.saturating_sub(before.resent_bytes),
+        lost_segs: now.lost_segs.wrapping_sub(before.lost_segs),
+        out_of_order_segs: now.out_of_order_segs.wrapping_sub(before.out_of_order_segs),
+        window_limited: ahead(now.window_limited, before.window_limited),
+        buffer_limited: ahead(now.buffer_limited, before.buffer_limited),
         ..*now
     }
 }
 
+/// How far a counter that wraps has come; 0 where it was read ahead before.
+fn ahead(now: u32, before: u32) -> u32 {
+    let by = now.wrapping_sub(before);
+    if by > u32::MAX / 2 { 0 } else { by }
+}
+
 fn is_still(news: &Totals) -> bool {
-    news.sent_bytes == 0 && news.received_bytes == 0 && news.segs_out == 0 && news.segs_in == 0
+    let has_moved = news.sent_bytes + news.received_bytes > 0 || news.segs_out > 0 || news.segs_in > 0;
+    !has_moved && news.window_limited == 0 && news.buffer_limited == 0
 }
 
 fn highest(now: &Totals, before: &Totals) -> Totals {
     Totals {
         sent_bytes: now.sent_bytes.max(before.sent_bytes),
         received_bytes: now.received_bytes.max(before.received_bytes),
+        window_limited: before.window_limited.wrapping_add(ahead(now.window_limited, before.window_limited)),
+        buffer_limited: before.buffer_limited.wrapping_add(ahead(now.buffer_limited, before.buffer_limited)),
         ..*now
     }
 }
@@ -236,6 +269,27 @@ fn fill_counters(row: &mut FlowRow, news: &Totals, client_is_ours: bool) {
     row.rtt_us = (news.rtt_us > 0).then_some(i64::from(news.rtt_us));
     let has_minimum = news.rtt_us > 0 && news.rtt_min_us > 0 && news.rtt_min_us != u32::MAX;
     row.rtt_min_us = has_minimum.then_some(i64::from(news.rtt_min_us));
+}
+
+/// Only the end that sends knows what it sends again, takes for lost, and waits for; only the one that receives, what came
+/// out of order.
+fn fill_losses(row: &mut FlowRow, news: &Totals, client_is_ours: bool, tick_us: Option<i64>) {
+    let resent = Some(news.resent_bytes as i64);
+    let lost = tick_us.map(|_| i64::from(news.lost_segs));
+    let out_of_order = tick_us.map(|_| i64::from(news.out_of_order_segs));
+    let window_limited = tick_us.map(|tick_us| i64::from(news.window_limited) * tick_us);
+    let buffer_limited = tick_us.map(|tick_us| i64::from(news.buffer_limited) * tick_us);
+    if client_is_ours {
+        row.client_bytes_retransmitted = resent;
+        row.client_segments_lost = lost;
+        row.server_segments_out_of_order = out_of_order;
+        (row.client_window_limited_us, row.client_buffer_limited_us) = (window_limited, buffer_limited);
+    } else {
+        row.server_bytes_retransmitted = resent;
+        row.server_segments_lost = lost;
+        row.client_segments_out_of_order = out_of_order;
+        (row.server_window_limited_us, row.server_buffer_limited_us) = (window_limited, buffer_limited);
+    }
 }
 
 fn fill_times(row: &mut FlowRow, record: &ConnRecord) {

@@ -14,6 +14,7 @@ use weir_model::{FlowRow, TlsHandshakeRow};
 use crate::by_cookie::ByCookie;
 use crate::clock::Clock;
 use crate::ends::{Ends, tcp_id};
+use crate::flows::opened;
 use crate::identity::Identities;
 use crate::reassemble::Stream;
 pub(crate) use datagrams::UdpHandshakes;
@@ -22,7 +23,7 @@ pub(crate) use datagrams::UdpHandshakes;
 const MAX_CONNECTIONS: usize = 131_072;
 
 /// How long a server's library may take until it reads the client's certificate, which came with the handshake's end.
-const CERTIFICATE_PATIENCE_NS: i64 = 1_000_000_000;
+const CERTIFICATE_PATIENCE_NS: u64 = 1_000_000_000;
 
 /// What a flow's row says about its encryption; shared by all that know the connection, since there may be very many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ pub(crate) struct Handshakes {
     /// Whether libraries are probed.
     has_libraries: bool,
     /// Connections whose row waits for the client's certificate, and until when.
-    waiting: VecDeque<(i64, u64)>,
+    waiting: VecDeque<(u64, u64)>,
 }
 
 impl Handshakes {
@@ -124,7 +125,8 @@ impl Handshakes {
         });
         let live = talk.live.as_mut().filter(|live| !live.waits)?;
         let side = if head.side == SIDE_CLIENT { Side::Client } else { Side::Server };
-        let time_ns = context.clock.utc(head.time_ns);
+        // The kernel's clock, until there is a row: nothing between two of these times may jump.
+        let time_ns = head.time_ns as i64;
         let mut progress = Progress::NeedMore;
         let conversation = &mut live.conversation;
         live.streams[usize::from(head.side != SIDE_CLIENT)].push(head.offset, bytes, |bytes| {
@@ -145,7 +147,7 @@ impl Handshakes {
                 if self.has_libraries && hides && live.conn.role == ROLE_SERVER {
                     live.waits = true;
                     talk.facts = live.conversation.handshake().map(facts);
-                    self.waiting.push_back((time_ns + CERTIFICATE_PATIENCE_NS, head.conn.cookie));
+                    self.waiting.push_back((head.time_ns + CERTIFICATE_PATIENCE_NS, head.conn.cookie));
                     return None;
                 }
                 self.under_way -= 1;
@@ -183,7 +185,7 @@ impl Handshakes {
     /// Rows that waited long enough for a client's certificate, at the probe's end all that wait.
     pub(crate) fn expire(
         &mut self,
-        now: i64,
+        now: u64,
         stopping: bool,
         context: &mut Context<'_>,
         rows: &mut Vec<TlsHandshakeRow>,
@@ -249,10 +251,11 @@ impl Talk {
         self.facts = Some(facts(handshake));
         let mut row = TlsHandshakeRow::default();
         handshake.fill(&mut row);
+        row.time = context.clock.utc(row.time as u64);
         let conn = &live.conn;
         let holder = context.identities.holder(&conn.owner);
         Ends::of(conn).fill_handshake(&mut row, context.node, holder);
-        row.connection_id = Some(tcp_id(conn, context.node, context.clock.utc(conn.opened_ns)));
+        row.connection_id = Some(tcp_id(conn, context.node, opened(conn)));
         row.protocol = Some(SmolStr::new_static("tcp"));
         row.connect_us = (conn.connect_us > 0).then_some(i64::from(conn.connect_us));
         row.source = Some(SmolStr::new_static("probe"));

@@ -87,9 +87,10 @@ pub use preflight::{Check, Missing, Preflight, preflight};
 pub use programs::{ProgramFacts, programs_of};
 pub use sys::save_memory;
 
-/// For the benches of hooks; a promise to nobody else.
+/// For the benches of hooks, and for tests; a promise to nobody else.
 #[doc(hidden)]
 pub mod lab {
+    pub use crate::clock::Wall;
     pub use crate::load::kernel_offsets;
     pub use crate::sys::{link_iterator, open_iterator};
 }
@@ -133,6 +134,15 @@ impl Probe {
     /// # Errors
     /// [`ProbeError::Missing`] if this machine lacks what they need, [`ProbeError::Kernel`] if the kernel refuses them.
     pub fn load(config: Config) -> Result<Probe, ProbeError> {
+        Probe::load_by(config, lab::Wall::default())
+    }
+
+    /// As [`Probe::load`], by a clock that may be set without the machine's.
+    ///
+    /// # Errors
+    /// As [`Probe::load`].
+    #[doc(hidden)]
+    pub fn load_by(config: Config, wall: lab::Wall) -> Result<Probe, ProbeError> {
         if let Some(missing) = preflight(&config.kernel_types).missing() {
             return Err(missing.into());
         }
@@ -142,7 +152,7 @@ impl Probe {
         let kernel = load::Kernel::load(&wanted, &cgroups, keep.pins.as_ref())?;
         let captures = capture::OnDemand::new(&config, &kernel.holders(keep.pins.as_ref())?)?;
         let identities = identity::Identities::new(cgroups);
-        let watch = watch::Watch::new(kernel, &config, identities, keep).map_err(ProbeError::Spool)?;
+        let watch = watch::Watch::new(kernel, &config, identities, keep, wall).map_err(ProbeError::Spool)?;
         let probe = Probe { config, watch, captures };
         // The kernel's types, of which only offsets are needed any more, took some 20 MB.
         sys::give_memory_back();

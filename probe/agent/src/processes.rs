@@ -30,9 +30,9 @@ use crate::handshakes::Context;
 use crate::identity::comm;
 
 /// A process is told again after so long, so that each longer range of time has its row.
-const AGAIN_NS: i64 = 3600 * 1_000_000_000;
+const AGAIN_NS: u64 = 3600 * 1_000_000_000;
 /// Process ids come back as others': a known one is looked at again after so long.
-const SURE_NS: i64 = 10 * 1_000_000_000;
+const SURE_NS: u64 = 10 * 1_000_000_000;
 /// Processes that are remembered.
 const MAX_KNOWN: usize = 8_192;
 /// Processes that wait to be looked at.
@@ -50,8 +50,8 @@ pub(crate) struct Sighting {
     pub(crate) netns: u32,
     /// When the socket was opened, on the kernel's clock; 0: unknown.
     pub(crate) opened_ns: u64,
-    /// When it was seen, in UTC.
-    pub(crate) time_ns: i64,
+    /// When it was seen, on the kernel's clock.
+    pub(crate) time_ns: u64,
 }
 
 /// What is remembered of a process.
@@ -60,9 +60,9 @@ struct Known {
     cgroup_id: u64,
     comm: [u8; 16],
     /// When it was last looked at, or put into the line.
-    sure_ns: i64,
+    sure_ns: u64,
     /// The last row about it: when, and the start that it told.
-    told: Option<(i64, Option<u64>)>,
+    told: Option<(u64, Option<u64>)>,
 }
 
 /// All that hold sockets.
@@ -121,7 +121,7 @@ impl Processes {
         }
         if let Some(known) = self.known.get(&owner.pid)
             && (known.cgroup_id, known.comm) == (owner.cgroup_id, owner.comm)
-            && time_ns - known.sure_ns < SURE_NS
+            && time_ns.saturating_sub(known.sure_ns) < SURE_NS
         {
             return;
         }
@@ -130,7 +130,7 @@ impl Processes {
             return;
         }
         if self.known.len() >= MAX_KNOWN {
-            self.known.retain(|_, known| time_ns - known.sure_ns < SURE_NS);
+            self.known.retain(|_, known| time_ns.saturating_sub(known.sure_ns) < SURE_NS);
             if self.known.len() >= MAX_KNOWN {
                 self.known.clear();
             }
@@ -160,7 +160,7 @@ impl Processes {
         if let Some(known) = known {
             // One that has ended since it was told needs no other row.
             let is_told = known.told.is_some_and(|(told_ns, told_start)| {
-                time_ns - told_ns < AGAIN_NS && (start_ns.is_none() || told_start == start_ns)
+                time_ns.saturating_sub(told_ns) < AGAIN_NS && (start_ns.is_none() || told_start == start_ns)
             });
             if is_told {
                 return None;
@@ -169,7 +169,7 @@ impl Processes {
         }
         let holder = context.identities.holder(&owner);
         let mut row = ProcessRow {
-            time: time_ns,
+            time: context.clock.utc(time_ns),
             node: Some(context.node.clone()),
             pid: Some(i64::from(owner.pid)),
             process: comm(&owner.comm),
@@ -271,7 +271,7 @@ mod tests {
             let mut owner = Owner { pid, ..Owner::default() };
             owner.comm[..comm.len()].copy_from_slice(comm.as_bytes());
             let opened_ns = (at * SECOND) as u64;
-            self.processes.see(Sighting { owner, netns: 7, opened_ns, time_ns: at * SECOND });
+            self.processes.see(Sighting { owner, netns: 7, opened_ns, time_ns: opened_ns });
         }
 
         fn look(&mut self) -> Vec<ProcessRow> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use weir_abi::{UdpFlow, UdpKey, UdpRecord};
-use weir_model::time::interval_start;
 use weir_model::{FlowRow, ids};
 
 use crate::ends::{Ends, address};
+use crate::flows::since;
 use crate::handshakes::{Context, Facts};
 use crate::journal::{Entry, UdpState};
 
@@ -18,8 +18,10 @@ const FIRST_EPHEMERAL: u16 = 32_768;
 const FIRST_UNPRIVILEGED: u16 = 1_024;
 
 /// What was reported of each flow.
+#[derive(Default)]
 pub(crate) struct UdpFlows {
-    interval_ns: i64,
+    /// When the running interval began, on the kernel's clock; 0: not known.
+    cut_ns: u64,
     reported: HashMap<UdpKey, UdpState>,
     /// Flows whose state is not what the journal has.
     changed: Vec<UdpKey>,
@@ -28,19 +30,15 @@ pub(crate) struct UdpFlows {
 }
 
 impl UdpFlows {
-    /// Flows are cut on multiples of `interval_ns`.
-    pub(crate) fn new(interval_ns: i64) -> UdpFlows {
-        UdpFlows {
-            interval_ns,
-            reported: HashMap::new(),
-            changed: Vec::new(),
-            early: std::collections::VecDeque::new(),
-        }
+    /// Takes over what an earlier run of the probe reported.
+    pub(crate) fn restore(&mut self, flows: HashMap<UdpKey, UdpState>, cut_ns: u64) {
+        self.reported = flows;
+        self.cut_ns = cut_ns;
     }
 
-    /// Takes over what an earlier run of the probe reported.
-    pub(crate) fn restore(&mut self, flows: HashMap<UdpKey, UdpState>) {
-        self.reported = flows;
+    /// An interval ended at `cut_ns`, on the kernel's clock: whatever moved in it has its row.
+    pub(crate) fn cut(&mut self, cut_ns: u64) {
+        self.cut_ns = cut_ns;
     }
 
     /// Writes down what changed since the last time.
@@ -83,12 +81,12 @@ impl UdpFlows {
         self.reported.len()
     }
 
-    /// A flow's row. `is_over`: it was idle, and has ended by that. `facts`: what a handshake in it said.
+    /// A flow's row, told at `time_ns` on the kernel's clock. `is_over`: it was idle, and has ended by that. `facts`: what a handshake in it said.
     pub(crate) fn row(
         &mut self,
         key: &UdpKey,
         flow: &UdpFlow,
-        time_ns: i64,
+        time_ns: u64,
         is_over: bool,
         facts: Option<&Arc<Facts>>,
         context: &mut Context<'_>,
@@ -99,18 +97,17 @@ impl UdpFlows {
         let before = before.unwrap_or_else(|| UdpState {
             flow: UdpFlow::default(),
             opened_ns: context.clock.utc(flow.first_ns),
-            end_ns: 0,
+            end_ns: flow.first_ns,
             facts: None,
         });
         // An earlier run of the probe may have seen it.
         let facts = facts.cloned().or(before.facts);
-        let end_ns = if is_over { context.clock.utc(flow.last_ns).max(before.end_ns) } else { time_ns };
-        let start_ns = if first {
-            before.opened_ns
-        } else {
-            before.end_ns.max(interval_start(end_ns - 1, self.interval_ns))
-        };
-        let mut row = FlowRow { time: start_ns.min(end_ns), end_time: Some(end_ns), ..FlowRow::default() };
+        // One that began when the interval had ended is told already, with what passed since.
+        let end_ns =
+            if is_over || time_ns <= before.end_ns { flow.last_ns.max(before.end_ns) } else { time_ns };
+        let start_ns = since(before.end_ns, if first { 0 } else { self.cut_ns }, end_ns);
+        let utc = |boot_ns| context.clock.utc(boot_ns);
+        let mut row = FlowRow { time: utc(start_ns), end_time: Some(utc(end_ns)), ..FlowRow::default() };
         row.opened_time = Some(before.opened_ns);
         row.state = Some(SmolStr::new_static(match (first, is_over) {
             (true, true) => "only",

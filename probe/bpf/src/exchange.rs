@@ -371,7 +371,8 @@ fn is_upgrade(sk: *mut c_void) -> bool {
 }
 
 /// Whether the client sent something that this answer can't be to: the server hasn't read it, or didn't have it when it
-/// answered.
+/// answered. A server's thread that is held up before it comes here may find what a client sent after the answer; nothing on
+/// the socket tells the two apart for sure.
 #[inline(always)]
 fn request_is_under_way(sk: *mut c_void, tp: *mut c_void, state: &Turn) -> bool {
     if state.role == ROLE_CLIENT { unacknowledged(sk, tp) > 0 } else { unread(sk, tp) > 0 }

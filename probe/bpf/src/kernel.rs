@@ -101,6 +101,12 @@ pub trait Tcp: Copy {
     fn get<T: Copy>(self, field: Field) -> T {
         self.get_at(field, 0)
     }
+
+    /// Two neighbours of an array.
+    #[inline(always)]
+    fn pair_at(self, field: Field, skip: usize) -> [u32; 2] {
+        [self.get_at(field, skip), self.get_at(field, skip + 4)]
+    }
 }
 
 /// A typed pointer to it: its fields are loaded.
@@ -122,6 +128,12 @@ impl Tcp for Known {
     #[inline(always)]
     fn get_at<T: Copy>(self, field: Field, skip: usize) -> T {
         copied(self.0 as *const c_void, field, skip)
+    }
+
+    /// One copy, not two.
+    #[inline(always)]
+    fn pair_at(self, field: Field, skip: usize) -> [u32; 2] {
+        self.get_at(field, skip)
     }
 }
 

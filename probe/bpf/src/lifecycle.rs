@@ -8,7 +8,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_jiffies64, bpf_skc_to_tcp_sock};
 use weir_abi::{
     Conn, ConnRecord, FLAG_ISNS, Field, KIND_CLOSED, Lost, ROLE_CLIENT, ROLE_SERVER, Totals,
 };
@@ -216,17 +216,67 @@ pub fn totals(tcp: impl Tcp, role: u8, fin_is_queued: bool) -> Totals {
     let beyond_payload = u64::from(role == ROLE_CLIENT) + u64::from(fin_sent);
     let sent = tcp.get::<u64>(Field::BytesAcked) + u64::from(next.wrapping_sub(una));
     let received = tcp.get::<u64>(Field::BytesReceived);
+    let [window_limited, buffer_limited] = limited(tcp);
     Totals {
         sent_bytes: less(sent, beyond_payload),
         received_bytes: less(received, u64::from(kernel::fin_received(tcp))),
+        resent_bytes: tcp.get(Field::BytesRetrans),
         segs_out: tcp.get(Field::SegsOut),
         segs_in: tcp.get(Field::SegsIn),
         retransmits: tcp.get(Field::TotalRetrans),
         rtt_us: tcp.get::<u32>(Field::Srtt) >> 3,
         // `struct minmax { struct { u32 t, v; } s[3]; }`: the value of the first sample.
         rtt_min_us: tcp.get_at(Field::RttMin, 4),
+        lost_segs: or_zero(tcp, Field::LostSegs),
+        out_of_order_segs: or_zero(tcp, Field::OutOfOrder),
+        window_limited,
+        buffer_limited,
         _pad: 0,
     }
+}
+
+#[inline(always)]
+fn or_zero(tcp: impl Tcp, field: Field) -> u32 {
+    if kernel::has(field) { tcp.get(field) } else { 0 }
+}
+
+/// `tcp_sock.chrono_type`: the peer's window is all that keeps this end from sending.
+const WINDOW_LIMITED: u8 = 2;
+/// The same: its send buffer is.
+const BUFFER_LIMITED: u8 = 3;
+
+/// What this end is timed for now, if the kernel says so.
+#[inline(always)]
+fn timed(tcp: impl Tcp) -> u8 {
+    let has_all =
+        kernel::has(Field::ChronoType) && kernel::has(Field::ChronoStart) && kernel::has(Field::ChronoStat);
+    if has_all { tcp.get::<u8>(Field::ChronoType) & 3 } else { 0 }
+}
+
+/// Whether something holds this end back that is timed, whether segments pass or not.
+#[inline(always)]
+pub fn is_held_back(tcp: impl Tcp) -> bool {
+    timed(tcp) >= WINDOW_LIMITED
+}
+
+/// How long the peer's window, and the send buffer, held this end back, as `TCP_INFO` has it. While it lives nobody locks
+/// the socket for us: read in this order, what is being timed may be missing once, but is never counted twice.
+#[inline(always)]
+fn limited(tcp: impl Tcp) -> [u32; 2] {
+    if !kernel::has(Field::ChronoStat) {
+        return [0; 2];
+    }
+    let [mut window, mut buffer] = tcp.pair_at(Field::ChronoStat, 4);
+    let timed = timed(tcp);
+    if timed >= WINDOW_LIMITED {
+        let now = unsafe { bpf_jiffies64() } as u32;
+        let running = now.wrapping_sub(tcp.get(Field::ChronoStart));
+        match timed {
+            BUFFER_LIMITED => buffer = buffer.wrapping_add(running),
+            _ => window = window.wrapping_add(running),
+        }
+    }
+    [window, buffer]
 }
 
 #[inline(always)]

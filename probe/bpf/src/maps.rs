@@ -11,7 +11,7 @@ use weir_abi::{
     UdpFlow, UdpKey,
 };
 
-/// Records on their way to user space. 8 MiB holds 40,000 connections' ends, far more than end between two
+/// Records on their way to user space. 8 MiB holds 33,000 connections' ends, far more than end between two
 /// polls. Full: the record is dropped and counted.
 #[btf_map(name = "WEIR_EVENTS")]
 pub static EVENTS: RingBuf<u8, { 8 << 20 }> = RingBuf::new();
@@ -131,7 +131,9 @@ pub struct ConnState {
     pub reported: u8,
     /// Segments of each direction that were looked at while it was watched.
     pub looked: [u8; 2],
-    pub _pad: [u8; 2],
+    /// Whether the peer's window or the send buffer held this end back when it was last reported.
+    pub held_back: u8,
+    pub _pad: u8,
     /// Segments in and out when it was last reported.
     pub reported_segs: u64,
 }

@@ -63,7 +63,8 @@ table! {
     /// under way, and not one request. Null where TLS 1.3 hides which of the offered protocols was chosen.
     multiplexed: Bool [""] {};
     /// Whether the client had sent more before it had this answer, or this request before it had the previous answer:
-    /// then request and answer may not belong together.
+    /// then request and answer may not belong together. A server's end looks when the call that sends the answer returns: where
+    /// its thread is held up in that call, a fast client's next request may be taken for such.
     pipelined: Bool [""] {};
     /// What ended the turn: `next_request`, `close`, `silence` (two seconds without a byte) or `upgrade` (the
     /// connection went over to another protocol, such as WebSocket; it has no turns after that).

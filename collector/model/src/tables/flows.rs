@@ -8,12 +8,12 @@ table! {
     FLOWS FlowRow = "flows" sorted by ["client_namespace", "client_workload", "client_ip", "server_ip"];
 
     /// Start of the interval, cut short by the opening. Intervals lie on multiples of their length (10 s by
-    /// default) since the epoch.
+    /// default) since the epoch; one is cut short where the node's clock was set, and longer where the probe was held up.
     time: Time ["ns"] {ipfix: "flowStartNanoseconds (156)", zeek: "ts"};
     /// End of the interval, cut short by the close; by the last packet, where a capture ends or is silent for long.
     end_time: OptTime ["ns"] {ipfix: "flowEndNanoseconds (157)"};
     /// When the connection was opened: the client's SYN (SCTP's INIT) as its observer saw it; for UDP the first
-    /// datagram. The same in every flow of the connection; null where nobody saw the opening.
+    /// datagram. The same in every flow of the connection, as the node's clock was then; null where nobody saw the opening.
     opened_time: OptTime ["ns"] {zeek: "ts"};
     /// The connection's id: its pair of initial sequence numbers as hex (client, then server), the same at every
     /// observer and through NAT; SCTP's is its pair of initiate tags. For TCP that was never established, a hash of
@@ -62,6 +62,34 @@ table! {
     client_retransmits: Int ["packets"] {};
     /// Segments that the server sent again in this interval. Null where only the other end was seen.
     server_retransmits: Int ["packets"] {};
+    /// Payload bytes that the client sent again in this interval, each time it did (the kernel's `bytes_retrans`). Null
+    /// where only the other end was seen.
+    client_bytes_retransmitted: Int ["bytes"] {};
+    /// Payload bytes that the server sent again in this interval. Null where only the other end was seen.
+    server_bytes_retransmitted: Int ["bytes"] {};
+    /// Segments of the client's that it took for lost in this interval (the kernel's `lost`): those that the server's
+    /// acknowledgements left out, and all in flight when a timer ran out. One that was only late, or was lost again, counts
+    /// each time. Null where only the other end was seen.
+    client_segments_lost: Int ["packets"] {};
+    /// Segments of the server's that it took for lost in this interval. Null where only the other end was seen.
+    server_segments_lost: Int ["packets"] {};
+    /// Segments of the client's that reached the server before one that was sent earlier (the kernel's `rcv_ooopack`): lost
+    /// or overtaken on the way. Only the server's end knows; null where it wasn't seen.
+    client_segments_out_of_order: Int ["packets"] {};
+    /// Segments of the server's that reached the client before one that was sent earlier. Only the client's end knows; null
+    /// where it wasn't seen.
+    server_segments_out_of_order: Int ["packets"] {};
+    /// How long the client had more to send and the server's receive window was full, or too small for the next segment
+    /// (`TCP_INFO`'s `rwnd_limited`): a slow reader, zero windows included, which the kernel doesn't count one by one. In the
+    /// kernel's ticks of 1 to 10 ms. Null where only the other end was seen.
+    client_window_limited_us: Int ["us"] {};
+    /// How long the client's receive window kept the server from sending. Null where only the other end was seen.
+    server_window_limited_us: Int ["us"] {};
+    /// How long the client could have sent more, but its send buffer was too small for what was in flight
+    /// (`TCP_INFO`'s `sndbuf_limited`). Null where only the other end was seen.
+    client_buffer_limited_us: Int ["us"] {};
+    /// How long the server's send buffer kept it from sending. Null where only the other end was seen.
+    server_buffer_limited_us: Int ["us"] {};
     /// Smoothed round-trip time at the interval's end (RFC 6298; the kernel's `srtt_us >> 3`). Null until a
     /// first sample; UDP never has one. Includes the peer's delayed acknowledgement.
     rtt_us: Int ["us"] {};

@@ -13,7 +13,7 @@ use crate::identity::Holder;
 use crate::reasons::Reasons;
 
 /// Silence after which the same 5-tuple is another flow: longer than TCP waits between two tries.
-const FORGET_NS: i64 = 65_000_000_000;
+const FORGET_NS: u64 = 65_000_000_000;
 /// Flows that are remembered, so that their next row has the same id.
 const MOST_FLOWS: usize = 8_192;
 
@@ -24,15 +24,18 @@ struct Flow {
     protocol: u8,
     sender_is_client: bool,
     owner: Owner,
+    /// UTC; the same in all its rows.
     opened_ns: i64,
-    last_ns: i64,
+    /// On the kernel's clock.
+    last_ns: u64,
     /// Since the last row.
     news: News,
 }
 
 #[derive(Clone, Default)]
 struct News {
-    first_ns: i64,
+    /// On the kernel's clock.
+    first_ns: u64,
     packets: i64,
     /// Of the commonest reason.
     reason: Option<(i64, SmolStr)>,
@@ -56,7 +59,7 @@ impl Denied {
     ) {
         let flow = FlowKey::of_drop(key);
         let dropped = &entry.dropped;
-        let first_ns = context.clock.utc(entry.news_ns);
+        let first_ns = entry.news_ns;
         if !self.flows.contains_key(&flow) && self.flows.len() >= MOST_FLOWS {
             // Its packets are told in `drops` all the same.
             return;
@@ -72,13 +75,13 @@ impl Denied {
             let scope = format!("{}|{observer}", context.node);
             Flow {
                 id: ends::unopened_id(key, dropped)
-                    .unwrap_or_else(|| ids::flow_id(&scope, &protocol, client, server, first_ns)),
+                    .unwrap_or_else(|| ids::flow_id(&scope, &protocol, client, server, first_ns as i64)),
                 ends,
                 observer,
                 protocol: key.protocol,
                 sender_is_client,
                 owner: dropped.owner,
-                opened_ns: first_ns,
+                opened_ns: context.clock.utc(first_ns),
                 last_ns: first_ns,
                 news: News::default(),
             }
@@ -90,7 +93,7 @@ impl Denied {
         if news.reason.as_ref().is_none_or(|(most, _)| packets > *most) {
             news.reason = Some((packets, reasons.name(key.reason)));
         }
-        flow.last_ns = flow.last_ns.max(context.clock.utc(dropped.last_ns));
+        flow.last_ns = flow.last_ns.max(dropped.last_ns);
     }
 
     /// The id of the flow that a dropped packet belongs to, if that was denied.
@@ -104,18 +107,18 @@ impl Denied {
             let news = std::mem::take(&mut flow.news);
             rows.push(row(flow, news, cut_ns, context));
         }
-        self.forget(cut_ns);
+        self.forget(context.clock.boot(cut_ns));
     }
 
-    /// Forgets what has been silent for long.
-    pub(super) fn forget(&mut self, now_ns: i64) {
-        self.flows.retain(|_, flow| now_ns - flow.last_ns < FORGET_NS);
+    /// Forgets what has been silent for long. `now_ns` is the kernel's.
+    pub(super) fn forget(&mut self, now_ns: u64) {
+        self.flows.retain(|_, flow| now_ns.saturating_sub(flow.last_ns) < FORGET_NS);
     }
 }
 
 fn row(flow: &Flow, news: News, cut_ns: i64, context: &mut Context<'_>) -> FlowRow {
     let mut row = FlowRow {
-        time: news.first_ns.min(cut_ns),
+        time: context.clock.utc(news.first_ns).min(cut_ns),
         end_time: Some(cut_ns),
         opened_time: Some(flow.opened_ns),
         connection_id: Some(flow.id.clone()),

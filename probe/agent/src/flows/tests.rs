@@ -6,25 +6,32 @@ use crate::identity::Identities;
 use crate::preflight::CgroupRoot;
 
 const SECOND: u64 = 1_000_000_000;
-const INTERVAL: i64 = 10 * SECOND as i64;
 
-/// Rows of a series of records of one connection, on a clock that began at the epoch.
+/// Rows of a series of records of one connection, on a clock that began at the epoch and may be set.
 struct Bench {
     flows: Flows,
     identities: Identities,
+    clock: Clock,
 }
 
 impl Bench {
     fn new() -> Bench {
         let nowhere = std::path::Path::new("/nonexistent");
-        Bench { flows: Flows::new(INTERVAL), identities: Identities::new(CgroupRoot::at(nowhere)) }
+        Bench {
+            flows: Flows::default(),
+            identities: Identities::new(CgroupRoot::at(nowhere)),
+            clock: Clock::at_epoch(),
+        }
     }
 
     fn row(&mut self, record: &ConnRecord, cut_ns: Option<i64>) -> Option<FlowRow> {
         let node = SmolStr::new_static("n");
-        let context =
-            &mut Context { node: &node, clock: Clock::at_epoch(), identities: &mut self.identities };
-        self.flows.row(record, cut_ns, false, None, context)
+        let context = &mut Context { node: &node, clock: self.clock, identities: &mut self.identities };
+        let row = self.flows.row(record, cut_ns, false, None, context);
+        if let Some(cut_ns) = cut_ns {
+            self.flows.cut(self.clock.boot(cut_ns));
+        }
+        row
     }
 }
 
@@ -118,6 +125,111 @@ fn the_rows_of_a_connection_sum_up_and_don_t_overlap() {
     assert_eq!(told, expected);
     assert_eq!(rows.iter().map(|row| row.client_bytes).sum::<i64>(), 70);
     assert_eq!(bench.flows.len(), 0, "nothing is remembered of the dead");
+}
+
+/// Somebody sets the node's clock, back or ahead: what runs is told as it ran, and the sums stay.
+#[test]
+fn a_clock_that_is_set_moves_rows_and_bends_none() {
+    const HOUR: i64 = 3_600 * SECOND as i64;
+    for step_ns in [-HOUR, HOUR, -HOUR - 4 * SECOND as i64] {
+        let mut bench = Bench::new();
+        let at = |kind, seconds: u64, sent_bytes| ConnRecord {
+            kind,
+            time_ns: seconds * SECOND,
+            totals: Totals { sent_bytes, segs_out: sent_bytes as u32, ..Totals::default() },
+            ..client()
+        };
+        let mut rows = vec![bench.row(&at(KIND_LIVING, 2, 10), None).expect("an early row")];
+        // It is set at 7: the interval ends by the old clock, and the next by the new one.
+        let old = bench.clock;
+        rows.extend(bench.row(&at(KIND_LIVING, 7, 15), Some(old.utc(7 * SECOND))));
+        bench.clock = Clock::ahead(step_ns);
+        for (kind, seconds, sent_bytes) in
+            [(KIND_LIVING, 10, 40), (KIND_LIVING, 20, 40), (KIND_LIVING, 30, 60)]
+        {
+            let cut_ns = bench.clock.utc(seconds * SECOND);
+            rows.extend(bench.row(&at(kind, seconds, sent_bytes), Some(cut_ns)));
+        }
+        rows.extend(bench.row(&at(KIND_CLOSED, 33, 70), None));
+        let by = [old, old, bench.clock, bench.clock, bench.clock];
+        let told: Vec<_> = rows
+            .iter()
+            .zip(by)
+            .map(|(row, clock)| {
+                let end_ns = row.end_time.expect("an end");
+                (clock.boot(row.time) / SECOND, clock.boot(end_ns) / SECOND, row.client_bytes)
+            })
+            .collect();
+        assert_eq!(told, [(1, 2, 10), (2, 7, 5), (7, 10, 25), (20, 30, 20), (30, 33, 10)], "{step_ns}");
+        assert!(rows.iter().all(|row| row.opened_time == Some(old.utc(SECOND))), "one opening: {rows:#?}");
+    }
+}
+
+/// The probe was stopped and went on: nobody knows when in that time what was.
+#[test]
+fn what_moved_while_nobody_looked_is_told_of_the_whole_time() {
+    let mut bench = Bench::new();
+    let living = |seconds: u64, sent_bytes| ConnRecord {
+        kind: KIND_LIVING,
+        time_ns: seconds * SECOND,
+        totals: Totals { sent_bytes, segs_out: sent_bytes as u32, ..Totals::default() },
+        ..client()
+    };
+    let cut = |seconds: i64| Some(seconds * SECOND as i64);
+    bench.row(&living(10, 5), cut(10)).expect("a row");
+    let late = bench.row(&living(60, 105), cut(60)).expect("a row");
+    assert_eq!((late.time, late.end_time, late.client_bytes), (10 * SECOND as i64, cut(60), 100));
+    // A row between two cuts: the next begins where it ended, and one of the same moment has a length still.
+    let early = bench.row(&living(62, 115), None).expect("a row");
+    assert_eq!((early.time, early.end_time), (60 * SECOND as i64, cut(62)));
+    let again = bench.row(&living(63, 125), cut(61)).expect("a row");
+    assert_eq!((again.time, again.end_time), (62 * SECOND as i64, cut(63)));
+}
+
+/// The kernel adds ticks up, which wrap; and while a connection lives nobody locks what is read.
+#[test]
+fn what_holds_a_sender_up_is_told_in_microseconds_and_once() {
+    let mut bench = Bench::new();
+    bench.flows.tick_us = Some(4_000);
+    let at = |kind, seconds: u64, window_limited, buffer_limited| ConnRecord {
+        kind,
+        time_ns: seconds * SECOND,
+        totals: Totals {
+            window_limited,
+            buffer_limited,
+            lost_segs: 3,
+            out_of_order_segs: 5,
+            ..client().totals
+        },
+        ..client()
+    };
+    let cut = |seconds: i64| Some(seconds * SECOND as i64);
+    let rows: Vec<FlowRow> = [
+        bench.row(&at(KIND_LIVING, 2, 10, 1), None),
+        // Nothing passed, but time.
+        bench.row(&at(KIND_LIVING, 10, 110, 1), cut(10)),
+        bench.row(&at(KIND_LIVING, 20, 109, 1), cut(20)),
+        bench.row(&at(KIND_CLOSED, 23, 120, 2), None),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let told: Vec<_> = rows[1..]
+        .iter()
+        .map(|row| (row.client_window_limited_us, row.client_buffer_limited_us, row.client_segments_lost))
+        .collect();
+    assert_eq!(told, [(Some(400_000), Some(0), Some(0)), (Some(40_000), Some(4_000), Some(0))]);
+    assert_eq!((rows[0].client_segments_lost, rows[0].server_segments_out_of_order), (Some(3), Some(5)));
+    assert_eq!((rows[0].server_segments_lost, rows[0].client_segments_out_of_order), (None, None));
+    assert_eq!((ahead(3, u32::MAX - 1), ahead(5, 7)), (5, 0));
+    bench.flows.tick_us = None;
+    let row = bench.row(&at(KIND_CLOSED, 23, 7, 7), None).expect("a row");
+    assert_eq!(
+        (row.client_window_limited_us, row.client_segments_lost),
+        (None, None),
+        "a kernel without them"
+    );
+    assert!(row.client_bytes_retransmitted.is_some());
 }
 
 #[test]

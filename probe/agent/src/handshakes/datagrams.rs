@@ -82,7 +82,8 @@ impl UdpHandshakes {
         talk.owner = head.owner;
         let (ends, _) = udp::ends_and_id(&head.key, first_ns, talk.began_here, context.node);
         let side = if (head.sent != 0) == ends.client_is_ours { Side::Client } else { Side::Server };
-        let time_ns = context.clock.utc(head.time_ns);
+        // The kernel's clock, until there is a row: nothing between two of these times may jump.
+        let time_ns = head.time_ns as i64;
         for datagram in bytes.chunks(head.whole.max(1) as usize) {
             if let Some(handshake) = talk.datagrams.datagram(side, time_ns, datagram) {
                 talk.facts = Some(facts(&handshake));
@@ -139,6 +140,7 @@ impl UdpHandshakes {
 fn row(key: &UdpKey, talk: &Talk, handshake: &Handshake, context: &mut Context<'_>) -> TlsHandshakeRow {
     let mut row = TlsHandshakeRow::default();
     handshake.fill(&mut row);
+    row.time = context.clock.utc(row.time as u64);
     let (ends, id) = udp::ends_and_id(key, talk.first_ns, talk.began_here, context.node);
     ends.fill_handshake(&mut row, context.node, context.identities.holder(&talk.owner));
     row.connection_id = Some(id);

@@ -16,7 +16,7 @@ use crate::handshakes::Facts;
 use crate::health::KernelLosses;
 use crate::sys;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const START: u8 = 1;
 const POSITION: u8 = 2;
@@ -28,6 +28,7 @@ const UNDER_WAY: u8 = 7;
 const BATCH: u8 = 8;
 const ACKED: u8 = 9;
 const LOST: u8 = 10;
+const CUT: u8 = 11;
 
 /// What a file begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub(super) enum Item {
     Start(Start),
     /// How far the ring was read.
     Position(u64),
+    /// When the last interval ended, on the kernel's clock.
+    Cut(u64),
     /// What was reported of a connection, by cookie.
     Conn(u64, ConnState),
     ConnGone(u64),
@@ -126,6 +129,11 @@ impl Entry {
         self.tag(POSITION).number(position);
     }
 
+    /// When the last interval ended, on the kernel's clock.
+    pub(crate) fn cut(&mut self, cut_ns: u64) {
+        self.tag(CUT).number(cut_ns);
+    }
+
     /// What was reported of a connection; `None`: it is over.
     pub(crate) fn conn(&mut self, cookie: u64, state: Option<&ConnState>) {
         let Some(state) = state else {
@@ -134,7 +142,8 @@ impl Entry {
         };
         self.tag(CONN).number(cookie);
         self.number(state.opened_ns as u64);
-        self.number(state.end_ns as u64);
+        self.number(state.first_ns);
+        self.number(state.end_ns);
         self.bytes.extend(state.local_isn.to_le_bytes());
         self.bytes.extend(state.remote_isn.to_le_bytes());
         self.bytes.extend([state.role, state.flags]);
@@ -161,7 +170,7 @@ impl Entry {
         self.bytes.extend_from_slice(sys::bytes_of(key));
         if let Some(state) = state {
             self.number(state.opened_ns as u64);
-            self.number(state.end_ns as u64);
+            self.number(state.end_ns);
             self.bytes.extend_from_slice(sys::bytes_of(&state.flow));
             self.facts(state.facts.as_deref());
         }
@@ -236,6 +245,7 @@ impl Reader {
                 instance: self.text()?,
             }),
             POSITION => Item::Position(self.number()?),
+            CUT => Item::Cut(self.number()?),
             CONN => Item::Conn(self.number()?, self.conn()?),
             CONN_GONE => Item::ConnGone(self.number()?),
             UDP => Item::Udp(self.plain()?, self.udp()?),
@@ -251,7 +261,8 @@ impl Reader {
     fn conn(&mut self) -> Option<ConnState> {
         Some(ConnState {
             opened_ns: self.number()? as i64,
-            end_ns: self.number()? as i64,
+            first_ns: self.number()?,
+            end_ns: self.number()?,
             local_isn: self.word()?,
             remote_isn: self.word()?,
             role: self.byte()?,
@@ -270,7 +281,7 @@ impl Reader {
     fn udp(&mut self) -> Option<UdpState> {
         Some(UdpState {
             opened_ns: self.number()? as i64,
-            end_ns: self.number()? as i64,
+            end_ns: self.number()?,
             flow: self.plain()?,
             facts: if self.byte()? == 0 { None } else { Some(Arc::new(self.facts()?)) },
         })

@@ -19,8 +19,10 @@ pub(crate) struct ConnState {
     pub(crate) totals: Totals,
     /// When it was opened, UTC; the same in all its rows.
     pub(crate) opened_ns: i64,
-    /// End of its last row, UTC.
-    pub(crate) end_ns: i64,
+    /// The same on the kernel's clock: ids are made of it, whatever becomes of UTC.
+    pub(crate) first_ns: u64,
+    /// End of its last row, on the kernel's clock.
+    pub(crate) end_ns: u64,
     /// Which end we are, `ROLE_*`: programs that see it for the first time could only guess.
     pub(crate) role: u8,
     /// `FLAG_*`: whether the sequence numbers are known.
@@ -38,10 +40,10 @@ pub(crate) struct ConnState {
 pub(crate) struct UdpState {
     /// Counters at its last row.
     pub(crate) flow: UdpFlow,
-    /// When its first datagram passed, UTC.
+    /// When its first datagram passed, UTC; the same in all its rows.
     pub(crate) opened_ns: i64,
-    /// End of its last row, UTC.
-    pub(crate) end_ns: i64,
+    /// End of its last row, on the kernel's clock.
+    pub(crate) end_ns: u64,
     /// What a handshake in it said.
     pub(crate) facts: Option<Arc<Facts>>,
 }
@@ -64,6 +66,8 @@ pub(crate) struct Restored {
     pub(crate) instance: Option<String>,
     /// How far the ring was read.
     pub(crate) position: u64,
+    /// When the last interval ended, on the kernel's clock; 0: not known.
+    pub(crate) cut_ns: u64,
     /// Connections by cookie.
     pub(crate) conns: ByCookie<ConnState>,
     /// UDP flows.
@@ -86,6 +90,7 @@ impl Restored {
             is_ours: false,
             instance: None,
             position: 0,
+            cut_ns: 0,
             conns: ByCookie::default(),
             udp: HashMap::new(),
             under_way: 0,
@@ -105,6 +110,7 @@ impl Restored {
                 Item::Acked { table, boot_id, sequence } => self.settle(table, boot_id, sequence),
                 _ if !self.is_ours => {}
                 Item::Position(position) => self.position = position,
+                Item::Cut(cut_ns) => self.cut_ns = cut_ns,
                 Item::Conn(cookie, state) => drop(self.conns.insert(cookie, state)),
                 Item::ConnGone(cookie) => drop(self.conns.swap_remove(&cookie)),
                 Item::Udp(key, state) => drop(self.udp.insert(key, state)),
@@ -127,6 +133,7 @@ impl Restored {
         self.udp.clear();
         self.under_way = 0;
         self.position = 0;
+        self.cut_ns = 0;
         self.told = [0; weir_abi::Lost::COUNT];
         self.instance = self.is_ours.then_some(start.instance);
     }

@@ -49,6 +49,7 @@ fn conn(sent: u64) -> ConnState {
     ConnState {
         totals: weir_abi::Totals { sent_bytes: sent, ..weir_abi::Totals::default() },
         opened_ns: 1,
+        first_ns: 6,
         end_ns: 2,
         role: weir_abi::ROLE_CLIENT,
         flags: weir_abi::FLAG_ISNS,
@@ -139,13 +140,14 @@ fn a_restart_knows_what_was_reported_and_a_reboot_forgets_it() {
     entry.conn(2, None);
     entry.conn(3, Some(&conn(999)));
     entry.position(8_192);
+    entry.cut(77);
     journal.append(entry, |_| {}).expect("written");
     drop(journal);
 
     let (opened, restored) = Opened::open(directory.path(), KERNEL_BOOT).expect("reads");
     let expected: ByCookie<_> = [(1, conn(100)), (3, conn(999))].into_iter().collect();
     assert_eq!(restored.conns, expected);
-    assert_eq!((restored.position, restored.under_way), (8_192, 2));
+    assert_eq!((restored.position, restored.under_way, restored.cut_ns), (8_192, 2, 77));
     assert_eq!(restored.instance.as_deref(), Some("programs"));
     drop(opened);
     let (_, restored) = Opened::open(directory.path(), "another-boot").expect("reads");

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use weir_model::{BatchMeta, ExchangeRow, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
+use weir_probe::lab::Wall;
 use weir_probe::{Config, Probe};
 use weir_wire::control::Switchboard;
 use weir_wire::{IngestError, Limits, Sink, flight_service_with};
@@ -109,10 +110,17 @@ impl Bench {
     }
 
     pub(crate) async fn with(config: Config) -> Bench {
+        Bench::by(Wall::default(), config).await
+    }
+
+    /// By a clock that the test may set.
+    pub(crate) async fn by(wall: Wall, config: Config) -> Bench {
         let (keeper, collector) = collector().await;
         // Whatever else this machine does, each of the test's own exchanges has a row.
         let config = Config { exchange_rows: u32::MAX, ..config };
-        let probe = Probe::start(Config { collector, node: "bench".to_owned(), ..config }).await.unwrap();
+        let config = Config { collector, node: "bench".to_owned(), ..config };
+        let loading = tokio::task::spawn_blocking(move || Probe::load_by(config, wall));
+        let probe = loading.await.unwrap().unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(probe.run(stop.clone()));
         Bench { keeper, stop, running }
@@ -143,6 +151,11 @@ impl Bench {
     /// Where captures are asked for.
     pub(crate) fn switchboard(&self) -> &Switchboard {
         self.keeper.switchboard()
+    }
+
+    /// How many rows of flows there are, anyone's.
+    pub(crate) fn count_flows(&self) -> usize {
+        self.keeper.count_flows()
     }
 
     pub(crate) fn lost(&self, counter: &str) -> i64 {

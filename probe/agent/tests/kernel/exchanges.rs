@@ -41,20 +41,24 @@ const fn turn(request: usize, answer: usize, think_ms: u64) -> Turn {
     Turn { request, answer, think: Duration::from_millis(think_ms) }
 }
 
-/// Plays turns on one connection, in whose beginning both ends are open.
+/// Plays turns on one connection, in whose beginning both ends are open. A client asks again when the call that answered has
+/// returned: what is there before it has looks sent before the answer, and a server's thread may be held up in that call.
 fn play(client: &mut TcpStream, server: &mut TcpStream, turns: &'static [Turn]) {
     let mut answering = server.try_clone().unwrap();
+    let (answered, has_answered) = std::sync::mpsc::sync_channel(turns.len());
     let answerer = std::thread::spawn(move || {
         for turn in turns {
             answering.read_exact(&mut vec![0; turn.request]).unwrap();
             #[expect(clippy::disallowed_methods, reason = "the server's own thread takes its time")]
             std::thread::sleep(turn.think);
             answering.write_all(&vec![b'a'; turn.answer]).unwrap();
+            answered.send(()).unwrap();
         }
     });
     for turn in turns {
         client.write_all(&vec![b'q'; turn.request]).unwrap();
         client.read_exact(&mut vec![0; turn.answer]).unwrap();
+        has_answered.recv().unwrap();
     }
     answerer.join().unwrap();
 }
@@ -335,14 +339,13 @@ async fn http_is_told_alike_by_nginx_and_curl() {
     // Curl waits for `100 Continue` before a large body, unless it is told not to.
     curl(&hosts, &["-H", "Expect:", "--data-binary", &upload, &format!("{url}/discard")]);
     let (client, server) = both_ends(&bench, nginx.port, 4).await;
+    // The server may take a request that came while its thread was held up for one that came too early.
+    assert!(client.iter().all(|row| row.pipelined == Some(false)), "{client:#?}");
     for rows in [&client, &server] {
         let mut rows = rows.clone();
         rows.sort_by_key(|row| row.time);
         assert!(rows.iter().all(|row| row.application_protocol.as_deref() == Some("http/1.1")), "{rows:#?}");
-        assert!(
-            rows.iter().all(|row| row.multiplexed == Some(false) && row.pipelined == Some(false)),
-            "{rows:#?}"
-        );
+        assert!(rows.iter().all(|row| row.multiplexed == Some(false)), "{rows:#?}");
         assert!(
             rows[1].response_bytes > BIG as i64 && rows[1].response_bytes < BIG as i64 + 1000,
             "{rows:#?}"

@@ -36,7 +36,7 @@ fn object_with_refused(section: &str, into: &Path) -> PathBuf {
 }
 
 /// This kernel's types with one name changed.
-fn types_without(name: &str, into: &Path) -> PathBuf {
+pub(crate) fn types_without(name: &str, into: &Path) -> PathBuf {
     let mut types = std::fs::read(KERNEL_TYPES).unwrap();
     let needle = format!("\0{name}\0").into_bytes();
     let at = types.windows(needle.len()).position(|window| window == needle).unwrap();
@@ -90,6 +90,7 @@ fn what_the_kernel_lacks_costs_its_feature_only() {
         ("nd_net", "drops", "no field net_device.nd_net.net"),
         ("btf_trace_kfree_skb", "drops", "kfree_skb"),
         ("btf_trace_inet_sk_error_report", "socket errors", "inet_sk_error_report"),
+        ("chrono_stat", "TCP losses and limits", "no field tcp_sock.chrono_stat"),
         ("sock_exterr_skb", "denied connects", "no field sock_exterr_skb.ee.ee_errno"),
     ] {
         let directory = tempfile::tempdir().unwrap();

@@ -1,11 +1,18 @@
 //! Whatever is too small is filled on purpose: its counter must say so.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use weir_model::FlowRow;
 use weir_probe::Config;
 
 use crate::bench::Bench;
+
+fn end_of(row: &FlowRow) -> (u16, String) {
+    (row.client_port.unwrap(), row.observer.as_deref().unwrap().to_owned())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_ring_is_counted_and_connections_go_on() {
@@ -39,16 +46,81 @@ async fn a_full_udp_map_is_counted() {
     bench.stop().await;
 }
 
+/// Each datagram passes at its sender and at its receiver: it is in a row of each, or counted as lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_udp_map_leaves_out_and_what_rows_tell_is_all_that_passed() {
+    const SENDERS: i64 = 300;
+    const EACH: i64 = 5;
+    let config = Config { udp_flows: 64, interval: Duration::from_secs(1), ..Config::default() };
+    let bench = Bench::with(config).await;
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = server.local_addr().unwrap();
+    for number in 0..SENDERS {
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..EACH {
+            sender.send_to(&vec![b'x'; number as usize + 1], to).unwrap();
+            server.recv(&mut [0; 512]).unwrap();
+        }
+    }
+    let told = |bench: &Bench| bench.flows(to.port()).iter().map(|row| row.client_packets).sum::<i64>();
+    // What others on this machine send is lost too.
+    let all = |bench: &Bench| told(bench) + bench.lost("udp_map_full");
+    bench.until("each datagram at both ends", all, |all| *all >= 2 * SENDERS * EACH).await;
+    let rows: Vec<FlowRow> =
+        bench.stop().await.into_iter().filter(|row| row.server_port == Some(to.port())).collect();
+    let mut ends: BTreeMap<(String, u16), (i64, i64)> = BTreeMap::new();
+    for row in &rows {
+        let end = (row.observer.as_deref().unwrap().to_owned(), row.client_port.unwrap());
+        let (packets, bytes) = ends.entry(end).or_default();
+        (*packets, *bytes) = (*packets + row.client_packets, *bytes + row.client_bytes);
+    }
+    let packets: i64 = ends.values().map(|(packets, _)| packets).sum();
+    assert!((1..2 * SENDERS * EACH).contains(&packets), "some had room, and not all: {packets}");
+    for (end, (packets, bytes)) in ends {
+        assert!(
+            (1..=EACH).contains(&packets) && bytes % packets == 0,
+            "nothing is made up: {end:?} {packets} {bytes}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_there_is_room_for_are_counted_and_room_comes_back() {
     let config = Config { connections: 16, interval: Duration::from_secs(1), ..Config::default() };
     let bench = Bench::with(config).await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
-    let open: Vec<_> =
+    let mut open: Vec<_> =
         (0..40).map(|_| (TcpStream::connect(at).unwrap(), listener.accept().unwrap().0)).collect();
     bench.until("the counter", |bench| bench.lost("storage_full"), |lost| *lost >= 40 * 2 - 16).await;
-    drop(open);
+    for (number, (client, server)) in open.iter_mut().enumerate() {
+        client.write_all(&[b'x'; 50][..=number]).unwrap();
+        server.read_exact(&mut [0; 50][..=number]).unwrap();
+    }
+    let ports: Vec<u16> = open.iter().map(|(client, _)| client.local_addr().unwrap().port()).collect();
+    let had_room: BTreeSet<(u16, String)> = bench.flows(at.port()).iter().map(end_of).collect();
+    for (client, mut server) in open {
+        drop(client);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
+    }
+    let over = |bench: &Bench| {
+        let mut rows = bench.flows(at.port());
+        rows.retain(|row| ports.contains(&row.client_port.unwrap()));
+        rows
+    };
+    let ends = |rows: &Vec<FlowRow>| {
+        let is_over = |row: &&FlowRow| matches!(row.state.as_deref(), Some("closed" | "only"));
+        rows.iter().filter(is_over).map(end_of).collect::<BTreeSet<_>>().is_superset(&had_room)
+    };
+    let rows = bench.until("the end of those that had room", over, ends).await;
+    let mut told: BTreeMap<(u16, String), i64> = BTreeMap::new();
+    for row in &rows {
+        *told.entry(end_of(row)).or_default() += row.client_bytes;
+    }
+    for ((port, observer), bytes) in told {
+        let number = ports.iter().position(|known| *known == port).unwrap() as i64;
+        assert_eq!(bytes, number + 1, "what has room is told right: {observer} of {port}");
+    }
     let began = std::time::Instant::now();
     let known = bench.flows(at.port()).len();
     assert!(known <= 2 * 16, "a row for what there was room for, maybe an early one too: {known}");
@@ -65,7 +137,6 @@ async fn more_connections_than_there_is_room_for_are_counted_and_room_comes_back
 /// Short of room, exchanges are the first to go without: connections keep their rows, and exchanges come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn exchanges_are_shed_first_and_come_back() {
-    use std::io::{Read, Write};
     const TURNS: usize = 20_000;
     let config = Config { ring_bytes: 1 << 18, interval: Duration::from_secs(1), ..Config::default() };
     let bench = Bench::with(config).await;

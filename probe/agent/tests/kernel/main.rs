@@ -5,10 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod agree;
 mod bench;
 mod capture;
 mod causes;
 mod certificates;
+mod clock;
 mod confined;
 mod dns;
 mod drops;
@@ -19,6 +21,7 @@ mod host;
 mod icmp;
 mod libraries;
 mod losses;
+mod many;
 mod older;
 mod peers;
 mod processes;

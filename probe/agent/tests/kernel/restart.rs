@@ -40,7 +40,7 @@ impl Place {
     }
 
     /// Starts the probe and waits until its programs are at work.
-    async fn probe(&self, endpoint: &str, more: &[&str]) -> Running {
+    pub(crate) async fn probe(&self, endpoint: &str, more: &[&str]) -> Running {
         let ready = self.directory.path().join("ready");
         let _ = std::fs::remove_file(&ready);
         let child = Command::new(env!("CARGO_BIN_EXE_weir-probe"))
@@ -88,7 +88,8 @@ impl Drop for Place {
     }
 }
 
-struct Running(Child);
+/// A probe at work; killed if the test ends before it.
+pub(crate) struct Running(Child);
 
 impl Running {
     fn crash(mut self) {
@@ -96,7 +97,16 @@ impl Running {
         self.0.wait().unwrap();
     }
 
-    fn stop(mut self) {
+    /// The kernel's side goes on, and nobody takes from it.
+    fn pause(&self) {
+        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGSTOP).unwrap();
+    }
+
+    fn go_on(&self) {
+        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGCONT).unwrap();
+    }
+
+    pub(crate) fn stop(mut self) {
         kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM).unwrap();
         assert!(self.0.wait().unwrap().success());
     }
@@ -340,4 +350,82 @@ async fn crashes_under_load_lose_nothing_and_double_nothing() {
         assert_eq!(keeper.lost(counter), 0, "{counter}");
     }
     probe.stop();
+}
+
+/// Stopped for long under load: the ring fills up. What had no room is counted, nothing is told twice, and what lives on is
+/// told to the last byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_is_held_up_counts_what_it_missed_and_doubles_nothing() {
+    const MEANWHILE: usize = 3_000;
+    let (hosts, place) = (Hosts::new(), Place::new());
+    let (keeper, endpoint) = collector().await;
+    let (listener, at) = hosts.listen("10.83.0.2");
+    // Room for some thousand ends.
+    let probe = place.probe(&endpoint, &["--ring-bytes", "262144"]).await;
+    let mut long = Connection::open(&hosts, &listener, at);
+    let mut ends_meanwhile = Connection::open(&hosts, &listener, at);
+    long.send(1_000);
+    ends_meanwhile.send(10);
+    let (long_port, ends_port) = (long.port, ends_meanwhile.port);
+    opened(&keeper, at, long_port).await;
+    opened(&keeper, at, ends_port).await;
+    probe.pause();
+    let accepting = listener.try_clone().unwrap();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..MEANWHILE {
+            let (mut stream, _) = accepting.accept().unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        }
+    });
+    let load = hosts.on(0, move || -> BTreeMap<u16, usize> {
+        let each = |number: usize| {
+            let mut stream = TcpStream::connect(at).unwrap();
+            let bytes = number % 700 + 1;
+            stream.write_all(&vec![b'x'; bytes]).unwrap();
+            (stream.local_addr().unwrap().port(), bytes)
+        };
+        (0..MEANWHILE).map(each).collect()
+    });
+    let mut sent = load.join().unwrap();
+    serving.join().unwrap();
+    long.send(500);
+    ends_meanwhile.send(20);
+    ends_meanwhile.close();
+    probe.go_on();
+    keeper.until("what was missed", |keeper| keeper.lost("ring_full_connections"), |lost| *lost > 0).await;
+    long.send(7);
+    long.close();
+    let is_told = |rows: &Vec<FlowRow>| rows.iter().any(is_over);
+    for observer in ["client", "server"] {
+        let rows = |keeper: &Keeper| rows_of(keeper, at, long_port, observer);
+        let rows = keeper.until("the end of what lived on", rows, is_told).await;
+        assert_eq!(sum(&rows, |row| row.client_bytes), 1_507, "{rows:#?}");
+    }
+    // Others on this machine lose ends too, so this is at least.
+    let ends = |keeper: &Keeper| {
+        let rows = keeper.flows(at.port());
+        rows.iter().filter(|row| is_over(row)).count() as i64 + keeper.lost("ring_full_connections")
+    };
+    keeper.until("each end told or counted", ends, |ends| *ends >= 2 * (MEANWHILE as i64 + 2)).await;
+    probe.stop();
+    sent.extend([(long_port, 1_507), (ends_port, 30)]);
+    let mut told: BTreeMap<(u16, String), Vec<FlowRow>> = BTreeMap::new();
+    for row in keeper.flows(at.port()) {
+        told.entry((row.client_port.unwrap(), row.observer.as_deref().unwrap().to_owned()))
+            .or_default()
+            .push(row);
+    }
+    assert!(told.len() < 2 * sent.len(), "some were lost");
+    for ((port, observer), rows) in told {
+        let bytes = sum(&rows, |row| row.client_bytes);
+        assert!(rows.iter().filter(|row| is_over(row)).count() <= 1, "{rows:#?}");
+        if rows.iter().any(is_over) {
+            assert_eq!(bytes, sent[&port] as i64, "{observer} of {port}: {rows:#?}");
+        } else {
+            assert!(bytes <= sent[&port] as i64, "{observer} of {port}: {rows:#?}");
+        }
+        for pair in rows.windows(2) {
+            assert!(pair[0].end_time <= Some(pair[1].time), "{pair:#?}");
+        }
+    }
 }
