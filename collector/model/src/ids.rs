@@ -13,6 +13,11 @@ pub fn tcp_connection_id(client_isn: u32, server_isn: u32) -> SmolStr {
     hex_text(&pair.to_be_bytes())
 }
 
+/// An SCTP association's id: its pair of initiate tags, which no NAT changes either; in the same form.
+pub fn sctp_association_id(client_tag: u32, server_tag: u32) -> SmolStr {
+    tcp_connection_id(client_tag, server_tag)
+}
+
 /// The id of a TCP connection that never came to be: 32 hex digits out of its 5-tuple and the client's initial sequence
 /// number, so that the client's node and whoever saw or dropped its SYN name it alike (but not through NAT).
 pub fn unopened_id(client: (IpAddr, u16), server: (IpAddr, u16), client_isn: u32) -> SmolStr {

@@ -16,7 +16,7 @@ pub(crate) fn spans(flow: &FlowRow, spans: &mut Vec<SpanRow>) {
     if !is_over || flow.protocol.as_deref() != Some("tcp") {
         return;
     }
-    for &side in Side::of_observer(flow.observer.as_deref()) {
+    for &side in Side::of_flow(flow) {
         let whole = connection(flow, connection_id, side);
         let opening = opening(flow, connection_id, side, &whole);
         spans.push(whole);

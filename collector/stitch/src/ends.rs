@@ -21,6 +21,16 @@ impl Side {
         }
     }
 
+    /// The same of a flow; nobody's where a node's probe tells of it beside the ends', who have their own spans: only what
+    /// was denied there stands for a client that may have no probe.
+    pub(crate) fn of_flow(flow: &FlowRow) -> &'static [Side] {
+        let is_beside = flow.observer.as_deref() == Some("path") && flow.source.as_deref() == Some("probe");
+        if is_beside && flow.close_reason.as_deref() != Some("denied") {
+            return &[];
+        }
+        Side::of_observer(flow.observer.as_deref())
+    }
+
     /// The role whose span is the connection as this end had it.
     pub(crate) fn role(self) -> &'static str {
         match self {

@@ -97,6 +97,22 @@ fn what_the_server_saw_hangs_below_what_the_client_saw() {
     assert_eq!(of_pair, spans.iter().map(|span| span.span_id.clone()).collect::<Vec<_>>());
 }
 
+/// A node on the way tells of the same connection beside its ends, whose spans it must not make twice.
+#[test]
+fn what_a_node_forwards_has_the_spans_of_its_ends_only() {
+    let path = FlowRow {
+        observer: Some("path".into()),
+        source: Some("probe".into()),
+        close_reason: Some("fin".into()),
+        ..whole_connection()
+    };
+    assert_eq!(spans_of_flows(std::slice::from_ref(&path)), []);
+    let denied = FlowRow { close_reason: Some("denied".into()), ..path.clone() };
+    assert!(!spans_of_flows(&[denied]).is_empty(), "nobody else tells of it");
+    let captured = FlowRow { source: Some("pcap".into()), ..path };
+    assert!(!spans_of_flows(&[captured]).is_empty(), "a capture stands for both");
+}
+
 /// A hashed id is one observer's own, so nobody else can have made the parent.
 #[test]
 fn a_connection_whose_opening_nobody_saw_claims_no_parent() {

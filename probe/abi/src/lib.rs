@@ -8,6 +8,7 @@
 //! | `certificate.rs` | certificates that a TLS library was given to read                 |
 //! | `exchange.rs`| request/response turns, and what caused them                        |
 //! | `drops.rs`   | what it adds up for packets that it drops                              |
+//! | `path.rs`    | what it adds up for packets that pass chosen interfaces                 |
 //! | `fields.rs`  | the kernel fields whose offsets user space resolves before load     |
 //! | `lost.rs`    | every way to lose something, one counter each                       |
 //!
@@ -23,6 +24,7 @@ mod drops;
 mod exchange;
 mod fields;
 mod lost;
+mod path;
 mod records;
 
 pub use certificate::*;
@@ -30,6 +32,7 @@ pub use drops::*;
 pub use exchange::*;
 pub use fields::{FIELD_NAMES, Field};
 pub use lost::Lost;
+pub use path::*;
 pub use records::*;
 
 /// Rises with every change that makes an older object and a newer agent misread each other; [`names::ABI`] and the
@@ -67,6 +70,16 @@ pub mod names {
     pub const DROPS: &str = "WEIR_DROPS";
     /// Per-CPU array of one `u64`: packets counted in [`DROPS`] since load. Unchanged means that there is nothing to read.
     pub const DROPPED: &str = "WEIR_DROPPED";
+    /// Hash: [`crate::PathKey`] → [`crate::PathFlow`].
+    pub const PATH: &str = "WEIR_PATH";
+    /// Hash: [`crate::PastKey`] → [`crate::PathFlow`].
+    pub const PATH_PAST: &str = "WEIR_PATH_PAST";
+    /// Hash: initial sequence number, and the protocol above it, as `u64` → [`crate::Opening`].
+    pub const PATH_OPENINGS: &str = "WEIR_PATH_SYNS";
+    /// Hash: ports of packets that come in pieces; the kernel's own.
+    pub const PATH_PIECES: &str = "WEIR_PATH_PIECE";
+    /// Per-CPU array of [`crate::PATH_COUNTS`] counters (`u64`).
+    pub const PATH_COUNTERS: &str = "WEIR_PATH_COUNT";
     /// Global: the kernel's own reasons that are no loss, a bit each, `[u64; CORE_REASONS / 64]`.
     pub const NO_LOSS: &str = "WEIR_NO_LOSS";
     /// Global: how many arguments this kernel's tracepoint `kfree_skb` has, `u32`.

@@ -48,11 +48,19 @@ pub enum Lost {
     CertificateUnreadable = 20,
     /// `WEIR_DROPS` is full: packets of further 5-tuples were dropped uncounted.
     DropMapFull = 21,
+    /// `WEIR_PATH` is full: packets of new flows at chosen interfaces were not counted.
+    PathMapFull = 22,
+    /// `WEIR_PATH_PAST` is full: a flow lost its place to the next of its 5-tuple, and with it what was not told yet.
+    PathPastFull = 23,
+    /// A packet's headers at a chosen interface could not be read.
+    PathUnreadable = 24,
+    /// A packet at a chosen interface was of a protocol that flows are not told of.
+    PathOther = 25,
 }
 
 impl Lost {
     /// How many there are.
-    pub const COUNT: usize = 22;
+    pub const COUNT: usize = 26;
 
     /// All of them, by index, with the name and sentence that `probe_health` shows.
     pub const ALL: [(Lost, &'static str, &'static str); Lost::COUNT] = [
@@ -162,11 +170,31 @@ impl Lost {
             "drop_map_full",
             "dropped packets not counted: too many different ones between two looks, raise drop_entries",
         ),
+        (
+            Lost::PathMapFull,
+            "path_map_full",
+            "packets at interfaces not counted: too many flows at once, raise path_flows",
+        ),
+        (
+            Lost::PathPastFull,
+            "path_past_full",
+            "last rows of flows at interfaces missing: too many ports were used again at once, raise path_flows",
+        ),
+        (
+            Lost::PathUnreadable,
+            "path_unreadable",
+            "packets at interfaces not counted: their headers could not be read",
+        ),
+        (
+            Lost::PathOther,
+            "path_other_protocols",
+            "packets at interfaces not told: neither TCP, UDP nor SCTP (ICMP, ESP, …)",
+        ),
     ];
 
     /// Whether it is left out on purpose, to keep room for what matters more.
     pub const fn is_shed(self) -> bool {
-        matches!(self, Lost::ExchangeShed | Lost::ChunkShed)
+        matches!(self, Lost::ExchangeShed | Lost::ChunkShed | Lost::PathOther)
     }
 }
 

@@ -53,7 +53,7 @@ fn main() {
     println!("cost: {}; {rounds} rounds of {seconds} s", machine());
     let hosts = Hosts::new();
     let peers = Peers::start(&hosts);
-    let yard = Yard::new();
+    let yard = Yard::new(&hosts);
     let mut verdicts = Verdicts::default();
     if wanted("events") {
         throughput::events(&yard, &hosts, seconds);

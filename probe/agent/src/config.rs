@@ -57,6 +57,20 @@ pub struct Config {
     /// quarter of a second apart.
     #[arg(long, env = "WEIR_PROBE_DROP_ENTRIES", default_value_t = 8_192, value_parser = clap::value_parser!(u32).range(1..))]
     pub drop_entries: u32,
+    /// Network interfaces whose packets are counted at the level `packets`: names, in which `*` is anything. All by default,
+    /// but `lo`.
+    #[arg(
+        long,
+        env = "WEIR_PROBE_INTERFACES",
+        value_delimiter = ',',
+        default_value = "*",
+        value_name = "NAMES"
+    )]
+    pub interfaces: Vec<String>,
+    /// Flows at those interfaces that the kernel counts at once, each at each interface: 350 bytes. Those beyond are missing,
+    /// and counted; from half of them on, idle ones end early.
+    #[arg(long, env = "WEIR_PROBE_PATH_FLOWS", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..))]
+    pub path_flows: u32,
     /// Bytes of encoded rows that are on their way to the collector at once.
     #[arg(long, env = "WEIR_PROBE_QUEUE_BYTES", default_value_t = 8 << 20)]
     pub queue_bytes: usize,
@@ -98,6 +112,8 @@ impl Default for Config {
             udp_idle: Duration::from_secs(30),
             udp_flows: 65_536,
             drop_entries: 8_192,
+            interfaces: vec!["*".to_owned()],
+            path_flows: 131_072,
             queue_bytes: 8 << 20,
             state_dir: None,
             spool_bytes: 256 << 20,

@@ -18,13 +18,13 @@ mod denied;
 mod ends;
 mod icmp;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smol_str::{SmolStr, ToSmolStr};
 use weir_abi::{DropKey, Dropped, Owner};
 use weir_model::tables::DropRow;
 use weir_model::{FlowRow, ProbeHealthRow};
 
-use crate::ends::address;
+use crate::ends::{End, address};
 use crate::handshakes::Context;
 use crate::locations::Locations;
 use crate::reasons::Reasons;
@@ -243,6 +243,11 @@ impl Drops {
             self.by_flow.entry(FlowKey::of_drop(key)).or_default().push(*key);
         }
         self.entries = entries;
+    }
+
+    /// Flows of which rows say that a rule denied them on their way through: protocol, client and server.
+    pub(crate) fn denied_on_path(&self) -> HashSet<(u8, End, End)> {
+        self.denied.on_path().collect()
     }
 
     /// How many packets were told together with others, since the last call.

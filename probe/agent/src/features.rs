@@ -25,6 +25,8 @@ pub(crate) enum Hook {
     },
     /// Functions of programs and libraries, put there as they are found.
     Library,
+    /// Packets at interfaces, put there as they are found.
+    Interfaces,
 }
 
 /// A piece of what the probe sees.
@@ -61,6 +63,12 @@ pub(crate) const LIBRARIES: &str = "certificates from TLS libraries";
 pub(crate) const GOROUTINES: &str = "goroutines";
 /// The piece that says which segments were lost or overtaken, and what held senders back.
 pub(crate) const LOSSES: &str = "TCP losses and limits";
+
+/// The piece that looks at packets on chosen interfaces.
+pub(crate) const PATH: &str = "packets at interfaces";
+/// What rows lack without it.
+pub(crate) const WITHOUT_PATH: &str =
+    "no rows of the path: NAT, tunnels, SCTP and what is only forwarded are missing";
 
 /// All pieces, in the order that they are attached: the state hook first, since the packet hooks only look at sockets
 /// that it knows.
@@ -183,7 +191,29 @@ pub(crate) static FEATURES: &[Feature] = &[
             Field::QueuedOrigin,
         ],
     },
+    Feature {
+        name: PATH,
+        without: WITHOUT_PATH,
+        needed: false,
+        level: Level::Packets,
+        programs: &[
+            ("weir_path_in", Hook::Interfaces),
+            ("weir_path_out", Hook::Interfaces),
+            ("weir_ip_in", Hook::Interfaces),
+            ("weir_ip_out", Hook::Interfaces),
+        ],
+        fields: &[],
+    },
 ];
+
+/// Says that a piece turned out not to work.
+pub(crate) fn switch_off(features: &mut [FeatureStatus], name: &str, reason: String) {
+    let known = FEATURES.iter().find(|feature| feature.name == name);
+    let status = features.iter_mut().find(|status| status.name == name);
+    if let (Some(feature), Some(status)) = (known, status) {
+        status.state = FeatureState::Off { reason, without: feature.without };
+    }
+}
 
 /// How a piece is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]

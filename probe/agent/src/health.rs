@@ -41,6 +41,10 @@ pub(crate) struct OwnLosses {
     pub(crate) processes_not_told: u64,
     /// Files of container runtimes that could not be read.
     pub(crate) containers_unreadable: u64,
+    /// Interfaces whose packets could not be looked at.
+    pub(crate) interfaces_not_watched: u64,
+    /// Packets at interfaces that came after their connection's last row.
+    pub(crate) path_late: u64,
 }
 
 /// What the kernel lost since its programs were loaded, by [`Lost`].
@@ -48,7 +52,7 @@ pub(crate) type KernelLosses = [u64; Lost::COUNT];
 
 impl OwnLosses {
     /// All of them with name and sentence.
-    fn all(&self) -> [(&'static str, &'static str, u64); 15] {
+    fn all(&self) -> [(&'static str, &'static str, u64); 17] {
         [
             (
                 "rows_dropped",
@@ -120,6 +124,16 @@ impl OwnLosses {
                 "containers_unreadable",
                 "containers without image and name: their runtime's state is too long, or of an unknown form",
                 self.containers_unreadable,
+            ),
+            (
+                "interfaces_not_watched",
+                "interfaces whose packets are not counted: the kernel refused, the probe's log says why",
+                self.interfaces_not_watched,
+            ),
+            (
+                "path_late",
+                "packets at interfaces not counted: they came after the last row of their connection",
+                self.path_late,
             ),
         ]
     }

@@ -18,6 +18,7 @@
 //! | `libraries.rs`  | TLS libraries, and probes on what reads certificates there                 |
 //! | `udp.rs`        | UDP flows → rows                                                           |
 //! | `drops.rs`      | dropped packets → rows, denied flows                                       |
+//! | `path.rs`       | connections at chosen interfaces → rows: NAT, tunnels, what is forwarded    |
 //! | `reasons.rs`, `locations.rs` | what the kernel calls reasons and places                       |
 //! | `handshakes.rs`, `reassemble.rs` | first bytes → TLS handshakes                              |
 //! | `dns.rs`        | DNS → rows, and names for flows                                            |
@@ -59,6 +60,7 @@ mod keep;
 mod libraries;
 mod load;
 mod locations;
+mod path;
 mod preflight;
 mod processes;
 mod programs;

@@ -5,11 +5,13 @@
 //! |---------------|------------------------------------------------|
 //! | `attach.rs`   | one feature's programs: load, attach, or undo     |
 //! | `functions.rs` | functions of programs and libraries, probed as they are found |
+//! | `interfaces.rs` | programs at chosen interfaces, and what they count |
 //! | `offsets.rs`  | where the kernel's fields lie, and which lack     |
 //! | `pins.rs`     | programs and maps that outlive the process        |
 
 mod attach;
 mod functions;
+mod interfaces;
 mod offsets;
 pub(crate) mod pins;
 
@@ -33,6 +35,7 @@ use crate::reasons::Reasons;
 use crate::sys::{self, Flow, GoValue, Key, Ring, SweepValue};
 use attach::{Attached, Ground};
 pub(crate) use functions::Probed;
+pub(crate) use interfaces::{Interfaces, PathMaps};
 use offsets::Offsets;
 use pins::Pins;
 
@@ -109,6 +112,10 @@ pub(crate) struct Wanted {
     pub(crate) level: Level,
     /// Whether TLS libraries are probed.
     pub(crate) library_probes: bool,
+    /// Which interfaces are looked at, from level `packets` on.
+    pub(crate) interfaces: Vec<String>,
+    /// Flows there at once.
+    pub(crate) path_flows: u32,
     /// Programs to load instead of the built-in ones.
     pub(crate) object: Option<PathBuf>,
     /// Kernel types, where the kernel has them elsewhere.
@@ -125,6 +132,8 @@ impl Wanted {
             drop_entries: config.drop_entries,
             level: config.level,
             library_probes: config.library_probes,
+            interfaces: config.interfaces.clone(),
+            path_flows: config.path_flows,
             object: config.object.clone(),
             kernel_types: config.kernel_types.clone(),
         }
@@ -193,6 +202,9 @@ pub(crate) struct Kernel {
     go: HashMap<MapData, u32, GoValue>,
     sweep: Array<MapData, SweepValue>,
     attached: Attached,
+    /// What passes chosen interfaces; none below the level `packets`, or where the kernel refused the programs.
+    pub(crate) path: Option<PathMaps>,
+    interfaces: Option<Interfaces>,
     /// Holds the programs and their links; dropping it detaches them.
     ebpf: Ebpf,
 }
@@ -250,7 +262,20 @@ impl Kernel {
             };
             features.push(FeatureStatus { name: feature.name, state });
         }
+        let mut interfaces = None;
+        if features.iter().any(|status| status.name == features::PATH && status.is_on()) {
+            let found = Interfaces::new(&wanted.interfaces, pins).map_err(io_error("look for interfaces"));
+            match found.and_then(|mut found| found.follow(&mut ebpf).map(|_| found)) {
+                Ok(found) => interfaces = Some(found),
+                Err(error) => features::switch_off(&mut features, features::PATH, one_line(error)),
+            }
+        }
+        if let Some(found) = &interfaces {
+            interfaces::tell(&mut features, found);
+        }
         Ok(Kernel {
+            path: interfaces.is_some().then(|| PathMaps::take(&mut ebpf)).transpose()?,
+            interfaces,
             events: ring(&ebpf, wanted.ring_bytes)?,
             udp: take(&mut ebpf, names::UDP, HashMap::try_from)?,
             drops: take(&mut ebpf, names::DROPS, hash)?,
@@ -293,6 +318,21 @@ impl Kernel {
         let functions = self.attached.functions(features::CERTIFICATE);
         let functions = functions.ok_or(LoadError::NotInObject(features::CERTIFICATE))?;
         functions.probe(&mut self.ebpf, file, offset, cookie)
+    }
+
+    /// Puts the programs on interfaces that have come.
+    pub(crate) fn follow_interfaces(&mut self) -> Result<(), LoadError> {
+        if let Some(interfaces) = &mut self.interfaces
+            && interfaces.follow(&mut self.ebpf)?
+        {
+            interfaces::tell(&mut self.features, interfaces);
+        }
+        Ok(())
+    }
+
+    /// The interfaces that are looked at.
+    pub(crate) fn interfaces(&self) -> Option<&Interfaces> {
+        self.interfaces.as_ref()
     }
 
     /// How many exchanges were begun since load.
@@ -392,6 +432,15 @@ fn load_object(wanted: &Wanted, offsets: &Offsets, pins: Option<&Pins>) -> Resul
         .map_max_entries(names::CONNS, wanted.connections)
         .map_max_entries(names::TURNS, if exchanges == 0 { 1 } else { wanted.connections })
         .map_max_entries(names::DROPS, wanted.drop_entries);
+    let has_path = wanted.level >= Level::Packets;
+    for (map, entries) in [
+        (names::PATH, wanted.path_flows),
+        (names::PATH_PAST, wanted.path_flows.div_ceil(4)),
+        (names::PATH_OPENINGS, wanted.path_flows.div_ceil(8)),
+        (names::PATH_PIECES, wanted.path_flows.div_ceil(32)),
+    ] {
+        loader.map_max_entries(map, if has_path { entries } else { 1 });
+    }
     let maps = match pins {
         Some(_) => map_names(&object)?,
         None => Vec::new(),
@@ -428,7 +477,7 @@ pub(crate) fn take<T>(
 
 fn hash(map: Map) -> Result<MapData, aya::maps::MapError> {
     match map {
-        Map::HashMap(data) => Ok(data),
+        Map::HashMap(data) | Map::LruHashMap(data) => Ok(data),
         _ => Err(aya::maps::MapError::InvalidMapType { map_type: 0 }),
     }
 }

@@ -1,8 +1,10 @@
 //! The only unsafe code of the agent: bytes as ABI structs, the calls to bpf(2) that aya has no name for, and the ring
-//! buffer's reading end (`ring.rs`).
+//! buffer's reading end (`ring.rs`); whole hashes (`walk.rs`), network devices (`devices.rs`).
 #![expect(unsafe_code, reason = "this module is where the agent keeps it")]
 
+mod devices;
 mod ring;
+mod walk;
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -17,10 +19,12 @@ use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_KPROBE;
 use weir_abi::capture::{CAPTURE_TERMS, CaptureTerm, PacketHead};
 use weir_abi::{
     CertificateHead, ChunkHead, ConnRecord, DatagramHead, DropKey, Dropped, ExchangeRecord, FirstExchange,
-    GoLayout, Sweep, Totals, UdpFlow, UdpKey, UdpRecord,
+    GoLayout, Opening, PastKey, PathFlow, PathKey, Sweep, Totals, UdpFlow, UdpKey, UdpRecord,
 };
 
+pub(crate) use devices::{Device, Devices};
 pub(crate) use ring::Ring;
+pub(crate) use walk::{lookup, take as take_one, walk};
 
 /// Structs of the ABI that any bytes of their size are a value of, and that have no holes.
 pub(crate) trait Plain: Copy {}
@@ -35,6 +39,13 @@ impl Plain for UdpRecord {}
 impl Plain for DatagramHead {}
 impl Plain for PacketHead {}
 impl Plain for CertificateHead {}
+impl Plain for u64 {}
+impl Plain for PathKey {}
+impl Plain for PastKey {}
+impl Plain for PathFlow {}
+impl Plain for Opening {}
+impl Plain for crate::path::Told {}
+impl Plain for crate::path::Join {}
 
 /// Reads a struct off the beginning of `bytes`; `None` if they are too few.
 pub(crate) fn read<T: Plain>(bytes: &[u8]) -> Option<T> {

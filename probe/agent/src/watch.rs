@@ -5,11 +5,13 @@
 //! | `records.rs` | what the ring brings                                           |
 //! | `sweep.rs`   | living connections, and those older than this run              |
 //! | `udp.rs`     | UDP flows                                                      |
+//! | `path.rs`    | what passes at interfaces                                      |
 //! | `cut.rs`     | an interval's end                                              |
 //! | `looking.rs` | how often processes and silent exchanges are looked for        |
 
 mod cut;
 mod looking;
+mod path;
 mod records;
 mod sweep;
 mod udp;
@@ -42,6 +44,7 @@ use crate::keep::{self, Keep};
 use crate::libraries::Libraries;
 use crate::load::pins::Pins;
 use crate::load::{Kernel, LoadError};
+use crate::path::Path;
 use crate::processes::Processes;
 use crate::ship::Rows;
 use crate::status::{Numbers, Status};
@@ -79,6 +82,8 @@ pub(crate) struct Watch {
     identities: Identities,
     flows: Flows,
     udp: UdpFlows,
+    /// None below the level `packets`.
+    path: Option<Path>,
     handshakes: Handshakes,
     udp_handshakes: UdpHandshakes,
     dns: Dns,
@@ -132,6 +137,7 @@ impl Watch {
         let drops = Drops::new(std::mem::take(&mut kernel.reasons));
         let mut flows = Flows::new(kernel.has(features::LOSSES));
         let mut udp = UdpFlows::default();
+        let mut path = kernel.path.is_some().then(|| Path::of(config));
         let mut handshakes = Handshakes::new(libraries.is_some());
         let mut health = Health::default();
         let losses =
@@ -146,11 +152,14 @@ impl Watch {
         if is_adopted {
             kernel.events.skip_to(restored.position);
             udp.restore(restored.udp, restored.cut_ns);
+            if let Some(path) = &mut path {
+                path.restore(restored.path, restored.cut_ns);
+            }
             health = Health::after(restored.told);
         }
         let boot_id = SmolStr::new(&identity.boot_id);
         let begin = |entry: &mut Entry| {
-            write_all(entry, &flows, &udp, handshakes.under_way(), &health, &kernel.events);
+            write_all(entry, &flows, &udp, path.as_ref(), handshakes.under_way(), &health, &kernel.events);
         };
         let on_disk = opened.map(|opened| {
             Journal::on_disk(opened, restored.acked, identity.clone(), config.spool_bytes, begin)
@@ -176,6 +185,7 @@ impl Watch {
             identities,
             flows,
             udp,
+            path,
             handshakes,
             udp_handshakes: UdpHandshakes::default(),
             dns: Dns::new(),
@@ -257,6 +267,7 @@ impl Watch {
             }
             self.look_at_programs(&mut looking);
             self.look_for_exchanges(&mut looking)?;
+            self.look_at_path()?;
             // Where the clock was set, the interval ends at once, by the clock that it began with.
             let ends_early = stopping || self.clock.was_set(&self.wall);
             if ends_early || self.now() >= next_cut {
@@ -367,16 +378,23 @@ impl Watch {
             return;
         }
         let mut rows = std::mem::take(&mut self.rows);
+        if let (Some(path), Some(maps)) = (&self.path, &self.kernel.path) {
+            path.fill(maps, &mut rows.flows);
+        }
         let mut entry = Entry::new();
         let encoded = rows.write(&mut self.journal, &mut entry);
         self.flows.write_changes(&mut entry);
         self.udp.write_changes(&mut entry);
+        if let Some(path) = &mut self.path {
+            path.write_changes(&mut entry);
+        }
         entry.position(self.kernel.events.position());
         let under_way = self.handshakes.under_way() + self.udp_handshakes.under_way();
         entry.under_way(under_way);
         entry.lost(self.health.told());
-        let Watch { flows, udp, health, kernel, .. } = self;
-        let whole = |entry: &mut Entry| write_all(entry, flows, udp, under_way, health, &kernel.events);
+        let Watch { flows, udp, path, health, kernel, .. } = self;
+        let path = path.as_ref();
+        let whole = |entry: &mut Entry| write_all(entry, flows, udp, path, under_way, health, &kernel.events);
         let written = self.journal.append(entry, whole);
         if let Some(error) = encoded.err().map(anyhow::Error::from).or(written.err().map(Into::into)) {
             warn!(
@@ -385,6 +403,9 @@ impl Watch {
                 "rows lost: they could not be written down"
             );
             self.unwritten_rows += rows.len() as u64;
+        }
+        if let (Some(path), Some(maps)) = (&mut self.path, &self.kernel.path) {
+            path.written(maps);
         }
         self.kernel.events.release();
         rows.clear();
@@ -402,12 +423,16 @@ fn write_all(
     entry: &mut Entry,
     flows: &Flows,
     udp: &UdpFlows,
+    path: Option<&Path>,
     handshakes_under_way: u64,
     health: &Health,
     events: &Ring,
 ) {
     flows.write_all(entry);
     udp.write_all(entry);
+    if let Some(path) = path {
+        path.write_all(entry);
+    }
     entry.position(events.position());
     entry.under_way(handshakes_under_way);
     entry.lost(health.told());

@@ -15,6 +15,7 @@
 //! | `datagram.rs`  | whole datagrams, for protocols that want them                           |
 //! | `drops.rs`     | packets that the kernel drops, and why                                  |
 //! | `icmp.rs`      | ICMP errors, and the flows that caused them                             |
+//! | `path.rs`      | packets that pass chosen interfaces                                     |
 //! | `kernel.rs`    | reading the kernel's structs at offsets that user space resolved        |
 //! | `maps.rs`      | all maps, with bound and what happens when full                         |
 //! | `lost.rs`      | counting what was lost                                                  |
@@ -42,6 +43,7 @@ mod lifecycle;
 mod lost;
 mod maps;
 mod packet;
+mod path;
 mod starttls;
 mod sweep;
 mod udp;
@@ -127,6 +129,41 @@ fn weir_packet_out(skb: *mut __sk_buff) -> i32 {
 fn weir_packet_in(skb: *mut __sk_buff) -> i32 {
     lost::count(packet::passed(skb, false));
     1
+}
+
+/// `TCX_NEXT`, and `TC_ACT_UNSPEC` on kernels without tcx: whoever is next decides.
+const NEXT: i32 = -1;
+
+/// A packet comes in by a chosen interface; the data begins at the Ethernet header.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn weir_path_in(skb: *mut __sk_buff) -> i32 {
+    lost::count(path::passed(skb, path::Link::Ethernet, false));
+    NEXT
+}
+
+/// A packet leaves by a chosen interface.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn weir_path_out(skb: *mut __sk_buff) -> i32 {
+    lost::count(path::passed(skb, path::Link::Ethernet, true));
+    NEXT
+}
+
+/// The same of interfaces whose packets begin at the IP header (tunnels).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn weir_ip_in(skb: *mut __sk_buff) -> i32 {
+    lost::count(path::passed(skb, path::Link::Ip, false));
+    NEXT
+}
+
+/// The same of interfaces whose packets begin at the IP header (tunnels).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn weir_ip_out(skb: *mut __sk_buff) -> i32 {
+    lost::count(path::passed(skb, path::Link::Ip, true));
+    NEXT
 }
 
 /// Each connection: `{ meta, map, key, value }`.

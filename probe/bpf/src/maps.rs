@@ -7,8 +7,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use weir_abi::{
-    CHUNK_LARGE, Cause, Chunk, Conn, DropKey, Dropped, ExchangeRecord, GoLayout, Heads, Lost, Owner, Sweep,
-    UdpFlow, UdpKey,
+    CHUNK_LARGE, Cause, Chunk, Conn, DropKey, Dropped, ExchangeRecord, GoLayout, Heads, Lost, Opening, Owner,
+    PATH_COUNTS, PastKey, PathFlow, PathKey, Sweep, UdpFlow, UdpKey,
 };
 
 /// Records on their way to user space. 8 MiB holds 33,000 connections' ends, far more than end between two
@@ -98,6 +98,48 @@ pub static HANDSHAKING: LruHashMap<TaskKey, Handshaking, 4_096, 0> = LruHashMap:
 /// Full: those that began one longest ago are forgotten.
 #[btf_map(name = "WEIR_GO_HANDSHAKING")]
 pub static GO_HANDSHAKING: LruHashMap<u32, GoLayout, 1_024, 0> = LruHashMap::new();
+
+/// Flows at chosen interfaces: 296 bytes and the hash's own 48 an entry, so 43 MiB when full; only there at level `packets`.
+/// Full: packets of new flows are counted as lost; user space removes those that ended or fell silent.
+#[btf_map(name = "WEIR_PATH")]
+pub static PATH: HashMap<PathKey, PathFlow, 131_072, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Those whose ports were used again before user space had told them; 304 bytes and 48 an entry. Full: counted as lost.
+#[btf_map(name = "WEIR_PATH_PAST")]
+pub static PATH_PAST: HashMap<PastKey, PathFlow, 131_072, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// Where each client's SYN was seen first and last, by its initial sequence number and protocol; 96 bytes and some 64 an
+/// entry, 2.5 MiB. Full: the oldest are forgotten, which user space has asked for by then.
+#[btf_map(name = "WEIR_PATH_SYNS")]
+pub static PATH_SYNS: LruHashMap<u64, Opening, 16_384, 0> = LruHashMap::new();
+
+/// Ports of datagrams that come in fragments; 48 bytes and some 64 an entry. Full: the oldest are forgotten, and their later
+/// fragments have no ports.
+#[btf_map(name = "WEIR_PATH_PIECE")]
+pub static PATH_PIECES: LruHashMap<PiecesKey, u32, 4_096, 0> = LruHashMap::new();
+
+/// Flows begun there and ended, since load; never full.
+#[btf_map(name = "WEIR_PATH_COUNT")]
+pub static PATH_COUNTERS: PerCpuArray<u64, PATH_COUNTS> = PerCpuArray::new();
+
+/// What a [`PathFlow`] begins as; never written.
+#[btf_map(name = "WEIR_PATH_BLANK")]
+pub static PATH_BLANK: PerCpuArray<PathFlow, 1> = PerCpuArray::new();
+
+/// Where headers are read; never full.
+#[btf_map(name = "WEIR_PATH_WORK")]
+pub static PATH_WORK: PerCpuArray<crate::path::Work, 1> = PerCpuArray::new();
+
+/// Key of [`PATH_PIECES`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PiecesKey {
+    pub from: [u64; 2],
+    pub to: [u64; 2],
+    /// IP's, the same in all fragments of a datagram.
+    pub id: u32,
+    pub protocol: u32,
+}
 
 /// How far the copying of one direction's first bytes has come.
 pub const STREAM_NEW: u8 = 0;

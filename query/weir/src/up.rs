@@ -31,6 +31,18 @@ pub(crate) struct Args {
     /// Let `weir capture --payload` have what packets carry; otherwise captures have their headers only.
     #[arg(long, env = "WEIR_ALLOW_PAYLOAD_CAPTURE")]
     allow_payload_capture: bool,
+    /// How much the probe records: more costs the machine more.
+    #[arg(long, env = "WEIR_PROBE_LEVEL", value_enum, default_value = "exchanges")]
+    probe_level: weir_probe::Level,
+    /// Network interfaces whose packets the probe counts at the level `packets`; `*` is anything, but not `lo`.
+    #[arg(
+        long,
+        env = "WEIR_PROBE_INTERFACES",
+        value_delimiter = ',',
+        default_value = "*",
+        value_name = "NAMES"
+    )]
+    probe_interfaces: Vec<String>,
     /// Don't start the probe; serve imports, OTLP and what is stored.
     #[arg(long, env = "WEIR_NO_PROBE")]
     no_probe: bool,

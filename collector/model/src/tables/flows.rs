@@ -24,13 +24,13 @@ table! {
     /// `ongoing`, `closed` (closed in it), `only` (opened and closed in it).
     state: Text [""] {zeek: "conn_state"};
     /// Why it ended: `fin`, `reset_by_client`, `reset_by_server`, `refused`, `timed_out`, `unreachable`, `idle`
-    /// (UDP), `denied` (a rule dropped its packets before this observer had a socket for it), or null while it is
+    /// (UDP; on the path, silence for two hours), `denied` (a rule dropped its packets before this observer had a socket for it), or null while it is
     /// open.
     close_reason: Text [""] {ipfix: "flowEndReason (136)", zeek: "conn_state"};
     /// Name of the node whose probe saw it, or of the capture it was read from.
     node: Text [""] {otel: "k8s.node.name", ipfix: "exporter"};
-    /// Which end reported: `client`, `server`, `both` (their rows were paired), or `path` (a forwarding node or
-    /// a capture).
+    /// Which end reported: `client`, `server`, `both` (their rows were paired), or `path` (a node that it passed, from
+    /// level `packets` on, or a capture). Rows of several observers tell of the same bytes.
     observer: Text [""] {ipfix: "observationPointId (138)"};
     /// Transport protocol: `tcp`, `udp`, `sctp` or `icmp`.
     protocol: Text [""] {otel: "network.transport", ipfix: "protocolIdentifier (4)", zeek: "proto"};
@@ -39,26 +39,45 @@ table! {
     client_ip: Text [""] {otel: "client.address", ipfix: "sourceIPv4Address (8), sourceIPv6Address (27)", zeek: "id.orig_h"};
     /// Port of the client.
     client_port: Port [""] {otel: "client.port", ipfix: "sourceTransportPort (7)", zeek: "id.orig_p"};
-    /// Address of the server, the end that the connection reached.
-    server_ip: Text [""] {otel: "server.address", ipfix: "destinationIPv4Address (12), destinationIPv6Address (28)", zeek: "id.resp_h"};
+    /// Address of the server as the observer knows it: on the path, the end that the connection reached; for the client's
+    /// own row, whom its socket is connected to, which is `service_ip` where that is set.
+    server_ip: Text [""] {otel: "server.address", ipfix: "postNATDestinationIPv4Address (226), postNATDestinationIPv6Address (282), destinationIPv4Address (12), destinationIPv6Address (28)", zeek: "id.resp_h"};
     /// Port of the server.
-    server_port: Port [""] {otel: "server.port", ipfix: "destinationTransportPort (11)", zeek: "id.resp_p"};
-    /// Address that the client dialled, before DNAT (a Service's cluster IP); null where no NAT was seen.
-    service_ip: Text [""] {ipfix: "postNATDestinationIPv4Address (226)"};
+    server_port: Port [""] {otel: "server.port", ipfix: "postNAPTDestinationTransportPort (228), destinationTransportPort (11)", zeek: "id.resp_p"};
+    /// Address that the client dialled, before DNAT (a Service's cluster IP); null where no NAT was seen. Level `packets`
+    /// sees it, where interfaces on both sides of the NAT are looked at.
+    service_ip: Text [""] {ipfix: "destinationIPv4Address (12), destinationIPv6Address (28)"};
     /// Port that the client dialled, before DNAT.
-    service_port: Port [""] {ipfix: "postNAPTDestinationTransportPort (228)"};
-    /// Address that the connection left the cluster by, after SNAT; null where no NAT was seen.
-    egress_ip: Text [""] {ipfix: "postNATSourceIPv4Address (225)"};
-    /// Payload bytes (transport layer) that the client sent in this interval, retransmissions not counted.
+    service_port: Port [""] {ipfix: "destinationTransportPort (11)"};
+    /// Address that the connection left this node by, after SNAT; null where no NAT was seen, as above.
+    egress_ip: Text [""] {ipfix: "postNATSourceIPv4Address (225), postNATSourceIPv6Address (281)"};
+    /// Interface of the observer's node that the client's packets came in by; null where they began on the node, or where
+    /// that interface is not looked at. Of rows of the path only.
+    ingress_interface: Text [""] {ipfix: "ingressInterface (10), interfaceName (82)"};
+    /// Interface that the client's packets left by; null where they did not: delivered on the node, or dropped there.
+    egress_interface: Text [""] {ipfix: "egressInterface (14), interfaceName (82)"};
+    /// Tunnel that the path saw it in: `vxlan`, `geneve`, `ipip`, `6in4`, `ip6ip6`, `gre`; of the UDP flow that is one
+    /// itself, `wireguard`.
+    tunnel_type: Text [""] {zeek: "tunnel_type"};
+    /// The tunnel's id: VNI (VXLAN, GENEVE) or key (GRE).
+    tunnel_id: Int [""] {ipfix: "layer2SegmentId (351)"};
+    /// Address of the tunnel's end on the client's side.
+    tunnel_client_ip: Text [""] {};
+    /// Address of the tunnel's end on the server's side.
+    tunnel_server_ip: Text [""] {};
+    /// Payload bytes (transport layer) that the client sent in this interval, retransmissions not counted. On the path,
+    /// of TCP, how far its stream has come there (by sequence numbers, so what was lost before and is sent again counts
+    /// once); of SCTP its chunks, retransmissions included.
     client_bytes: Count ["bytes"] {ipfix: "octetDeltaCount (1)", zeek: "orig_bytes"};
     /// Payload bytes that the server sent in this interval, retransmissions not counted.
     server_bytes: Count ["bytes"] {ipfix: "octetDeltaCount (1)", zeek: "resp_bytes"};
     /// Packets (TCP segments, UDP datagrams, SCTP packets) that the client sent in this interval, as its observer
-    /// counts them: retransmissions and bare acknowledgements included.
+    /// counts them: retransmissions and bare acknowledgements included; on the path each IP fragment.
     client_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "orig_pkts"};
     /// Packets that the server sent in this interval.
     server_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "resp_pkts"};
-    /// Segments that the client sent again in this interval. Null where only the other end was seen.
+    /// Segments that the client sent again in this interval. Null where only the other end was seen. On the path those
+    /// with nothing new, which may have been overtaken on the way.
     client_retransmits: Int ["packets"] {};
     /// Segments that the server sent again in this interval. Null where only the other end was seen.
     server_retransmits: Int ["packets"] {};

@@ -12,7 +12,7 @@ use weir_probe::Level;
 
 use crate::attach::{Attached, Ground};
 use crate::candidates::CANDIDATES;
-use crate::lab::hosts::Hosts;
+use crate::lab::hosts::{CLIENT, Hosts};
 
 /// One of those that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(crate) fn levels() -> Vec<String> {
 /// What subjects need to run.
 pub(crate) struct Yard {
     collector: String,
+    /// The client's host: the probe runs there, since its level `packets` looks at that host's interfaces.
+    namespace: String,
     ground: Ground,
     states: TempDir,
     started: Cell<u32>,
@@ -102,11 +104,12 @@ impl Drop for Probe {
 }
 
 impl Yard {
-    pub(crate) fn new() -> Yard {
+    pub(crate) fn new(hosts: &Hosts) -> Yard {
         let object =
             std::env::var("CANDIDATES").expect("CANDIDATES=file, made by probe/bpf/build.sh --candidates");
         Yard {
-            collector: crate::sink::start(),
+            collector: hosts.within(CLIENT, crate::sink::start),
+            namespace: hosts.path(CLIENT),
             ground: Ground::new(std::fs::read(object).unwrap()),
             states: TempDir::with_prefix("weir-bench-").unwrap(),
             started: Cell::new(0),
@@ -128,7 +131,8 @@ impl Yard {
 
     /// Starts the probe with these flags.
     pub(crate) fn probe(&self, flags: &[&str]) -> Probe {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir-probe"));
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.namespace)).arg(env!("CARGO_BIN_EXE_weir-probe"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WEIR_") {
                 command.env_remove(name);

@@ -55,6 +55,12 @@ impl Hosts {
         command
     }
 
+    /// Where a host's namespace is.
+    #[allow(dead_code, reason = "not all benches start something there themselves")]
+    pub(crate) fn path(&self, host: usize) -> String {
+        format!("/run/netns/{}", self.names[host])
+    }
+
     /// Does `work` on a host, on a thread of its own that ends with it.
     pub(crate) fn within<T: Send>(&self, host: usize, work: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/run/netns/{}", self.names[host])).unwrap();

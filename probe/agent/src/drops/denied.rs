@@ -7,7 +7,7 @@ use weir_model::{FlowRow, ids};
 
 use super::Entry;
 use super::ends::{self, FlowKey, protocol_name};
-use crate::ends::{Ends, address};
+use crate::ends::{End, Ends, address};
 use crate::handshakes::Context;
 use crate::identity::Holder;
 use crate::reasons::Reasons;
@@ -99,6 +99,12 @@ impl Denied {
     /// The id of the flow that a dropped packet belongs to, if that was denied.
     pub(super) fn id_of(&self, key: &DropKey) -> Option<SmolStr> {
         self.flows.get(&FlowKey::of_drop(key)).map(|flow| flow.id.clone())
+    }
+
+    /// Those that are forwarded: protocol, client and server.
+    pub(super) fn on_path(&self) -> impl Iterator<Item = (u8, End, End)> {
+        let forwarded = self.flows.values().filter(|flow| flow.observer == "path");
+        forwarded.map(|flow| (flow.protocol, flow.ends.client, flow.ends.server))
     }
 
     /// Rows of what came since the last call.

@@ -14,6 +14,7 @@ use super::Identity;
 use super::state::{ConnState, UdpState};
 use crate::handshakes::Facts;
 use crate::health::KernelLosses;
+use crate::path::{Join, Told};
 use crate::sys;
 
 const VERSION: u32 = 3;
@@ -29,6 +30,8 @@ const BATCH: u8 = 8;
 const ACKED: u8 = 9;
 const LOST: u8 = 10;
 const CUT: u8 = 11;
+const PATH: u8 = 12;
+const PATH_GONE: u8 = 13;
 
 /// What a file begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +45,13 @@ pub(super) struct Start {
 impl Start {
     /// The layout of this program's structs.
     pub(super) fn layout() -> u32 {
-        let sizes =
-            [size_of::<Totals>(), size_of::<UdpKey>(), size_of::<UdpFlow>(), size_of::<KernelLosses>()];
+        let sizes = [
+            size_of::<Totals>(),
+            size_of::<UdpKey>(),
+            size_of::<UdpFlow>(),
+            size_of::<KernelLosses>(),
+            size_of::<Told>(),
+        ];
         sizes.iter().fold(VERSION << 8 | weir_abi::ABI_VERSION, |sum, size| {
             sum.wrapping_mul(31).wrapping_add(*size as u32)
         })
@@ -73,6 +81,9 @@ pub(super) enum Item {
     ConnGone(u64),
     Udp(UdpKey, UdpState),
     UdpGone(UdpKey),
+    /// What was told of a connection at interfaces.
+    Path(Told),
+    PathGone(Join),
     /// Handshakes of which some bytes were read and no row was made.
     UnderWay(u64),
     /// The kernel's losses that were told.
@@ -176,6 +187,15 @@ impl Entry {
         }
     }
 
+    /// What was told of a connection at interfaces; `None`: it is over.
+    pub(crate) fn path(&mut self, join: &Join, told: Option<&Told>) {
+        self.tag(if told.is_some() { PATH } else { PATH_GONE });
+        match told {
+            Some(told) => self.bytes.extend_from_slice(sys::bytes_of(told)),
+            None => self.bytes.extend_from_slice(sys::bytes_of(join)),
+        }
+    }
+
     /// How many handshakes are under way.
     pub(crate) fn under_way(&mut self, handshakes: u64) {
         self.tag(UNDER_WAY).number(handshakes);
@@ -250,6 +270,8 @@ impl Reader {
             CONN_GONE => Item::ConnGone(self.number()?),
             UDP => Item::Udp(self.plain()?, self.udp()?),
             UDP_GONE => Item::UdpGone(self.plain()?),
+            PATH => Item::Path(self.plain()?),
+            PATH_GONE => Item::PathGone(self.plain()?),
             UNDER_WAY => Item::UnderWay(self.number()?),
             LOST => Item::Lost(self.losses()?),
             BATCH => Item::Batch(self.batch()?),

@@ -11,6 +11,7 @@ use super::entry::{Item, Start, items};
 use crate::by_cookie::ByCookie;
 use crate::handshakes::Facts;
 use crate::health::KernelLosses;
+use crate::path::{Join, Told};
 
 /// What was reported of a living connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(crate) struct Restored {
     pub(crate) conns: ByCookie<ConnState>,
     /// UDP flows.
     pub(crate) udp: HashMap<UdpKey, UdpState>,
+    /// Connections at interfaces.
+    pub(crate) path: HashMap<Join, Told>,
     /// Handshakes of which bytes were read and no row was made.
     pub(crate) under_way: u64,
     /// The kernel's losses that were told.
@@ -93,6 +96,7 @@ impl Restored {
             cut_ns: 0,
             conns: ByCookie::default(),
             udp: HashMap::new(),
+            path: HashMap::new(),
             under_way: 0,
             told: [0; weir_abi::Lost::COUNT],
             acked: Vec::new(),
@@ -115,6 +119,8 @@ impl Restored {
                 Item::ConnGone(cookie) => drop(self.conns.swap_remove(&cookie)),
                 Item::Udp(key, state) => drop(self.udp.insert(key, state)),
                 Item::UdpGone(key) => drop(self.udp.remove(&key)),
+                Item::Path(told) => drop(self.path.insert(told.join, told)),
+                Item::PathGone(join) => drop(self.path.remove(&join)),
                 Item::UnderWay(handshakes) => self.under_way = handshakes,
                 Item::Lost(told) => self.told = told,
             }
@@ -131,6 +137,7 @@ impl Restored {
         self.is_ours = is_of_this_boot && is_readable;
         self.conns.clear();
         self.udp.clear();
+        self.path.clear();
         self.under_way = 0;
         self.position = 0;
         self.cut_ns = 0;

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::Map;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, Iter, Program, ProgramError};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, Iter, Program, ProgramError, SchedClassifier,
+};
 use aya::{Btf, Ebpf};
 
 use super::functions::Functions;
@@ -75,6 +77,8 @@ enum Link {
     Iterator(OwnedFd),
     /// Its probes come and go.
     Library(Functions),
+    /// Ready for interfaces, which come and go.
+    Interfaces,
 }
 
 /// The programs that are at work, by name.
@@ -120,7 +124,7 @@ impl Attached {
     pub(super) fn iterator(&self, program: &str) -> Option<&OwnedFd> {
         match self.links.get(program)? {
             Link::Iterator(link) => Some(link),
-            Link::Hook(_) | Link::Pinned(_) | Link::Library(_) => None,
+            Link::Hook(_) | Link::Pinned(_) | Link::Library(_) | Link::Interfaces => None,
         }
     }
 }
@@ -156,6 +160,11 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, hook: Hook, ground: &Ground) -> R
             let link =
                 sys::link_iterator(fd.as_fd(), map.as_ref().map(AsFd::as_fd)).map_err(io_error(name))?;
             Ok(Link::Iterator(link))
+        }
+        Hook::Interfaces => {
+            let program: &mut SchedClassifier = program(ebpf, name)?;
+            program.load().map_err(failed)?;
+            Ok(Link::Interfaces)
         }
         Hook::Library => Ok(Link::Library(Functions::new(ebpf, name, &ground.object)?)),
     }

@@ -50,7 +50,8 @@ impl Pins {
         Ok(pins)
     }
 
-    fn directory(&self) -> PathBuf {
+    /// Where all of it is.
+    pub(super) fn directory(&self) -> PathBuf {
         self.home.join(&self.instance)
     }
 
@@ -115,8 +116,12 @@ fn version(wanted: &Wanted) -> io::Result<String> {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(&wanted.object()?);
     hasher.write(&fs::read(&wanted.kernel_types)?);
-    let Wanted { level, library_probes, ring_bytes, udp_flows, connections, .. } = wanted;
+    let Wanted { level, library_probes, ring_bytes, udp_flows, connections, path_flows, interfaces, .. } =
+        wanted;
     hasher.write(format!("{level:?} {library_probes} {ring_bytes} {udp_flows} {connections}").as_bytes());
+    // Interfaces' indices mean something in their own namespace only.
+    let namespace = fs::read_link("/proc/self/ns/net")?;
+    hasher.write(format!("{path_flows} {interfaces:?} {}", namespace.display()).as_bytes());
     Ok(format!("{:016x}", hasher.finish()))
 }
 

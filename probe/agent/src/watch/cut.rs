@@ -12,6 +12,7 @@ use crate::exchanges::Exchanges;
 use crate::handshakes::Context;
 use crate::libraries::Libraries;
 use crate::load::LoadError;
+use crate::path::Path;
 use crate::sys;
 
 impl Watch {
@@ -37,6 +38,7 @@ impl Watch {
         }
         self.cut_udp(cut_ns)?;
         self.cut_drops(cut_ns, late)?;
+        self.cut_path(cut_ns)?;
         if let Some(exchanges) = &self.exchanges {
             self.losses.exchange_rows_shed = exchanges.shed;
             self.losses.exchanges_given_up = exchanges.given_up;
@@ -57,7 +59,7 @@ impl Watch {
             boot_id: Some(self.boot_id.clone()),
             ..ProbeHealthRow::default()
         };
-        let living = self.flows.len() + self.udp.len();
+        let living = self.flows.len() + self.udp.len() + self.path.as_ref().map_or(0, Path::len);
         let features = &self.kernel.features;
         self.rows.health.extend(self.drops.health(&template));
         let probes = self.libraries.as_ref().map(Libraries::probes);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weir_model::ProbeHealthRow;
-use weir_probe::{Config, FeatureState, FeatureStatus, Probe, ProbeError, try_features};
+use weir_probe::{Config, FeatureState, FeatureStatus, Level, Probe, ProbeError, try_features};
 
 use crate::bench::{Bench, Hosts};
 
@@ -110,4 +110,21 @@ async fn without_the_tracepoint_of_connections_the_probe_says_which() {
     assert!(matches!(error, ProbeError::Kernel(_)));
     let text = format!("{:#}", anyhow::Error::from(error));
     assert!(text.contains("kernel program weir_tcp_state"), "{text}");
+}
+
+#[test]
+fn packets_at_interfaces_are_lost_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let object = Some(object_with_refused("classifier", directory.path()));
+    let interfaces = vec!["weir-none*".to_owned(), "weir-nil0".to_owned()];
+    let chosen = Config { level: Level::Packets, interfaces, ..Config::default() };
+    for (config, said) in [
+        (Config { object, ..chosen.clone() }, "unknown opcode"),
+        (chosen, "no interface is called weir-none* or weir-nil0"),
+    ] {
+        let features = try_features(&config).unwrap();
+        let off = off(&features);
+        assert_eq!(off.len(), 1, "{off:?}");
+        assert!(off[0].0 == "packets at interfaces" && off[0].1.contains(said), "{off:?}");
+    }
 }

@@ -23,6 +23,7 @@ mod libraries;
 mod losses;
 mod many;
 mod older;
+mod path;
 mod peers;
 mod processes;
 mod quic;

@@ -18,6 +18,10 @@ fn each_program_s_verifier_work_is_told() {
         "weir_backfill",
         "weir_capture_in",
         "weir_capture_ou",
+        "weir_path_in",
+        "weir_path_out",
+        "weir_ip_in",
+        "weir_ip_out",
     ] {
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(program)).collect();
         let [line] = lines[..] else { panic!("one line of {program} in\n{text}") };

@@ -37,6 +37,8 @@ pub(crate) async fn start(
         node: node.to_owned(),
         state_dir: Some(data_dir.join("probe")),
         allow_payload_capture: args.allow_payload_capture,
+        level: args.probe_level,
+        interfaces: args.probe_interfaces.clone(),
         ..Config::default()
     };
     match Probe::start(config).await {
