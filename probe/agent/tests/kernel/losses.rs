@@ -55,10 +55,11 @@ async fn what_a_full_udp_map_leaves_out_and_what_rows_tell_is_all_that_passed() 
     let bench = Bench::with(config).await;
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = server.local_addr().unwrap();
-    for number in 0..SENDERS {
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // All at once: a port that is given back may be the next one's.
+    let senders: Vec<UdpSocket> = (0..SENDERS).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    for (number, sender) in senders.iter().enumerate() {
         for _ in 0..EACH {
-            sender.send_to(&vec![b'x'; number as usize + 1], to).unwrap();
+            sender.send_to(&vec![b'x'; number + 1], to).unwrap();
             server.recv(&mut [0; 512]).unwrap();
         }
     }

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weir_model::FlowRow;
 
-use crate::bench::{Keeper, serve};
+use crate::bench::{Keeper, own_ports, serve};
 use crate::restart::Place;
 
 pub(super) const CLIENT: usize = 0;
@@ -57,6 +57,7 @@ impl Net {
             std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
             std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
         });
+        net.on(SERVER, own_ports);
         net
     }
 
