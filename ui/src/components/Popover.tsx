@@ -53,7 +53,8 @@ export function Popover({ label, button, side = 'start', children }: PopoverProp
         {button}
       </button>
       {open && (
-        <div id={id} className="popover-panel" data-side={side} role="dialog" aria-label={label}>
+        // Focusable, since it scrolls where there is much to say, and may have nothing else to hold the focus.
+        <div id={id} className="popover-panel" data-side={side} role="dialog" aria-label={label} tabIndex={0}>
           {children(close)}
         </div>
       )}
