@@ -9,7 +9,7 @@ mod walk;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,13 +24,15 @@ use weir_abi::{
 
 pub(crate) use devices::{Device, Devices};
 pub(crate) use ring::Ring;
-pub(crate) use walk::{lookup, take as take_one, walk};
+pub(crate) use walk::{lookup, take, take_all, walk};
 
 /// Structs of the ABI that any bytes of their size are a value of, and that have no holes.
 pub(crate) trait Plain: Copy {}
 impl Plain for Totals {}
 impl Plain for UdpKey {}
 impl Plain for UdpFlow {}
+impl Plain for DropKey {}
+impl Plain for Dropped {}
 impl Plain for ConnRecord {}
 impl Plain for ExchangeRecord {}
 impl Plain for FirstExchange {}
@@ -97,15 +99,8 @@ pub(crate) struct Terms(pub(crate) [CaptureTerm; CAPTURE_TERMS]);
 unsafe impl aya::Pod for Terms {}
 
 const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
-const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
-
-/// Entries that one call takes out of a hash.
-const TAKEN_AT_ONCE: usize = 256;
-/// Where a hash's entries all fell into one bucket.
-const MOST_TAKEN_AT_ONCE: usize = 1 << 20;
 
 /// `union bpf_attr` as `BPF_LINK_CREATE` reads it.
 #[repr(C)]
@@ -284,69 +279,6 @@ pub fn open_iterator(link: &OwnedFd) -> io::Result<File> {
     let fd = bpf(BPF_ITER_CREATE, &IterCreate { link_fd: link.as_raw_fd() as u32, flags: 0 })?;
     // SAFETY: the kernel just made this descriptor for us.
     Ok(unsafe { File::from_raw_fd(fd) })
-}
-
-/// Takes an entry out of a hash, so that no packet is counted between reading and removing it.
-pub(crate) fn take(map: BorrowedFd<'_>, key: &UdpKey) -> io::Result<Option<UdpFlow>> {
-    let mut value = MaybeUninit::<UdpFlow>::zeroed();
-    let attr = MapElement {
-        map_fd: map.as_raw_fd() as u32,
-        _pad: 0,
-        key: std::ptr::from_ref(key) as u64,
-        value: value.as_mut_ptr() as u64,
-        flags: 0,
-    };
-    match bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr) {
-        // SAFETY: it was zeroed, and the kernel wrote the map's value, which has this type.
-        Ok(_) => Ok(Some(unsafe { value.assume_init() })),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Takes all entries out of the hash of dropped packets, bucket by bucket.
-pub(crate) fn take_all(map: BorrowedFd<'_>) -> io::Result<Vec<(DropKey, Dropped)>> {
-    let mut taken = Vec::new();
-    let mut room = TAKEN_AT_ONCE;
-    let mut keys = vec![DropKey::default(); room];
-    let mut values = vec![Dropped::default(); room];
-    // Where the kernel goes on, in its own terms.
-    let (mut position, mut next) = (0_u32, 0_u32);
-    let mut is_first = true;
-    loop {
-        let mut attr = MapBatch {
-            in_batch: if is_first { 0 } else { (&raw const position) as u64 },
-            out_batch: (&raw mut next) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: room as u32,
-            map_fd: map.as_raw_fd() as u32,
-            elem_flags: 0,
-            flags: 0,
-        };
-        let result = bpf_mut(BPF_MAP_LOOKUP_AND_DELETE_BATCH, &mut attr);
-        let is_last = match result {
-            Ok(_) => false,
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ENOENT) => true,
-                // One bucket has more than fits: the kernel took none of it.
-                Some(libc::ENOSPC) if room < MOST_TAKEN_AT_ONCE => {
-                    room *= 2;
-                    keys.resize(room, DropKey::default());
-                    values.resize(room, Dropped::default());
-                    continue;
-                }
-                _ => return Err(error),
-            },
-        };
-        // The kernel wrote how many there were.
-        let count = (attr.count as usize).min(room);
-        taken.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
-        if is_last {
-            return Ok(taken);
-        }
-        (position, is_first) = (next, false);
-    }
 }
 
 /// Mounts cgroup v2 without a place in any directory: only who has the descriptor sees it, and it ends with it.

@@ -249,9 +249,9 @@ impl PathMaps {
     ) -> Result<Option<PathFlow>, LoadError> {
         let past = PastKey { key: *key, born_ns };
         let taken = if is_past {
-            sys::take_one(self.past.fd().as_fd(), &past)
+            sys::take(self.past.fd().as_fd(), &past)
         } else {
-            sys::take_one(self.flows.fd().as_fd(), key)
+            sys::take(self.flows.fd().as_fd(), key)
         };
         taken.map_err(io_error("remove a flow at an interface"))
     }

@@ -1,4 +1,4 @@
-//! Hashes of the kernel's side, read entry by entry or as a whole, in the ABI's own types.
+//! Hashes of the kernel's side, read or emptied entry by entry or as a whole, in the ABI's own types.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -7,7 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::{MapBatch, MapElement, Plain, bpf, bpf_mut};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 
 /// Entries that one call reads.
 const AT_ONCE: usize = 256;
@@ -21,7 +23,7 @@ pub(crate) fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Re
 
 /// Takes an entry out, so that nothing is added between reading and removing it.
 pub(crate) fn take<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
-    element(super::BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, key)
+    element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, key)
 }
 
 fn element<K: Plain, V: Plain>(command: libc::c_long, map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
@@ -44,6 +46,23 @@ fn element<K: Plain, V: Plain>(command: libc::c_long, map: BorrowedFd<'_>, key: 
 /// Shows all entries, bucket by bucket; one that is added or removed meanwhile may be left out, none comes twice.
 pub(crate) fn walk<K: Plain + Default, V: Plain + Default>(
     map: BorrowedFd<'_>,
+    show: impl FnMut(&K, &V),
+) -> io::Result<()> {
+    batches(BPF_MAP_LOOKUP_BATCH, map, show)
+}
+
+/// Takes all entries out, bucket by bucket.
+pub(crate) fn take_all<K: Plain + Default, V: Plain + Default>(
+    map: BorrowedFd<'_>,
+) -> io::Result<Vec<(K, V)>> {
+    let mut taken = Vec::new();
+    batches(BPF_MAP_LOOKUP_AND_DELETE_BATCH, map, |key, value| taken.push((*key, *value)))?;
+    Ok(taken)
+}
+
+fn batches<K: Plain + Default, V: Plain + Default>(
+    command: libc::c_long,
+    map: BorrowedFd<'_>,
     mut show: impl FnMut(&K, &V),
 ) -> io::Result<()> {
     let mut room = AT_ONCE;
@@ -63,11 +82,11 @@ pub(crate) fn walk<K: Plain + Default, V: Plain + Default>(
             elem_flags: 0,
             flags: 0,
         };
-        let is_last = match bpf_mut(BPF_MAP_LOOKUP_BATCH, &mut attr) {
+        let is_last = match bpf_mut(command, &mut attr) {
             Ok(_) => false,
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOENT) => true,
-                // One bucket has more than fits: the kernel showed none of it.
+                // One bucket has more than fits: the kernel gave none of it.
                 Some(libc::ENOSPC) if room < MOST_AT_ONCE => {
                     room *= 2;
                     keys.resize(room, K::default());
