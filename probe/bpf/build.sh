@@ -53,6 +53,8 @@ say "building $binaries"
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_UNSTABLE_BUILD_DIR_NEW_LAYOUT CARGO_RESOLVER_FEATURE_UNIFICATION \
     CARGO_UNSTABLE_FEATURE_UNIFICATION CARGO_UNSTABLE_FINE_GRAIN_LOCKING CARGO_BUILD_TARGET_DIR || true
 flags="-Clinker=$linker -Ctarget-cpu=v3 -Clink-arg=--btf -Cdebuginfo=2"
+# Without it every memset and memmove is a loop over bytes, however short.
+flags="$flags -Clink-arg=--disable-expand-memcpy-in-order"
 flags="$flags --remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust --remap-path-prefix=$root=/weir"
 for source in "$registry"/src/*; do
     flags="$flags --remap-path-prefix=$source=/registry"

@@ -110,16 +110,18 @@ impl Flows {
         (conn.local_isn, conn.remote_isn) = (known.local_isn, known.remote_isn);
     }
 
-    /// The row of a connection that ended, or that lives and moved. `cut_ns`: the end of the interval that is being
-    /// reported, if this record was taken at one. `is_wanted`: even if nothing moved.
-    pub(crate) fn row(
+    /// Adds the row of a connection that ended, or that lives and moved, to `rows`, where it is made in its place: it is
+    /// large. `cut_ns`: the end of the interval that is being reported, if this record was taken at one. `is_wanted`: even
+    /// if nothing moved.
+    pub(crate) fn row<'a>(
         &mut self,
         record: &ConnRecord,
         cut_ns: Option<i64>,
         is_wanted: bool,
         facts: Option<&Arc<Facts>>,
         context: &mut Context<'_>,
-    ) -> Option<FlowRow> {
+        rows: &'a mut Vec<FlowRow>,
+    ) -> Option<&'a mut FlowRow> {
         let conn = &record.conn;
         let is_closed = record.kind == KIND_CLOSED;
         let is_older = conn.flags & FLAG_BACKFILLED != 0;
@@ -159,8 +161,9 @@ impl Flows {
             }
         }
         let utc = |boot_ns| context.clock.utc(boot_ns);
-        let mut row =
-            FlowRow { time: utc(start_ns.min(end_ns)), end_time: Some(utc(end_ns)), ..FlowRow::default() };
+        let row = rows.push_mut(FlowRow::default());
+        row.time = utc(start_ns.min(end_ns));
+        row.end_time = Some(utc(end_ns));
         row.opened_time = (!is_older).then_some(before.opened_ns);
         row.state = Some(SmolStr::new_static(match (first && !is_older, is_closed) {
             (true, true) => "only",
@@ -174,16 +177,16 @@ impl Flows {
         row.protocol = Some(SmolStr::new_static("tcp"));
         let holder = context.identities.holder(&conn.owner);
         let ends = Ends::of(conn);
-        ends.fill_flow(&mut row, context.node, holder);
-        fill_counters(&mut row, &news, ends.client_is_ours);
-        fill_losses(&mut row, &news, ends.client_is_ours, self.tick_us);
-        fill_times(&mut row, record);
+        ends.fill_flow(row, context.node, holder);
+        fill_counters(row, &news, ends.client_is_ours);
+        fill_losses(row, &news, ends.client_is_ours, self.tick_us);
+        fill_times(row, record);
         if is_closed {
             let reason = close_reason(record);
             row.resets = i64::from(reason.starts_with("reset"));
             row.close_reason = Some(SmolStr::new_static(reason));
         }
-        fill_encryption(&mut row, facts.map(AsRef::as_ref), &record.heads);
+        fill_encryption(row, facts.map(AsRef::as_ref), &record.heads);
         row.direction = Some(SmolStr::new_static("node"));
         row.source = Some(SmolStr::new_static("probe"));
         Some(row)

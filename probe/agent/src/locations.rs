@@ -53,7 +53,8 @@ impl Locations {
 
 /// The last symbol at or before each of the addresses, which are sorted. The list isn't.
 fn names(symbols: &mut impl BufRead, addresses: &[u64]) -> io::Result<Vec<Option<SmolStr>>> {
-    let mut best: Vec<(u64, Option<SmolStr>)> = vec![(0, None); addresses.len()];
+    // Where the list is in order, each symbol is the best so far for all addresses behind it: no text is made for each.
+    let mut best: Vec<(u64, String)> = vec![(0, String::new()); addresses.len()];
     let mut line = String::new();
     while symbols.read_line(&mut line)? > 0 {
         if let Some((start, name)) = symbol(&line) {
@@ -61,13 +62,15 @@ fn names(symbols: &mut impl BufRead, addresses: &[u64]) -> io::Result<Vec<Option
             let from = addresses.partition_point(|address| *address < start);
             for (_, best) in addresses.iter().zip(&mut best).skip(from) {
                 if best.0 < start {
-                    *best = (start, Some(SmolStr::new(name)));
+                    best.0 = start;
+                    best.1.clear();
+                    best.1.push_str(name);
                 }
             }
         }
         line.clear();
     }
-    Ok(best.into_iter().map(|(_, name)| name).collect())
+    Ok(best.into_iter().map(|(start, name)| (start > 0).then(|| SmolStr::from(name))).collect())
 }
 
 /// `ffffffff81000000 T name [module]`: address and name, without what the compiler appends to parts of a function.

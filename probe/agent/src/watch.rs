@@ -61,7 +61,7 @@ const ENOUGH_ROWS: usize = 4_096;
 /// Without a state directory no more than this waits for the collector.
 const MEMORY_SPOOL: u64 = 64 << 20;
 /// How often living connections are looked through for new ones, while there are.
-const EARLY_PAUSE: Duration = Duration::from_millis(400);
+const EARLY_PAUSE: Duration = Duration::from_millis(600);
 /// Age at which a connection that still lives is reported.
 const EARLY_AGE: Duration = Duration::from_millis(700);
 /// At most one part in so many of a core goes to looking for new ones among very many.

@@ -30,7 +30,7 @@ use crate::kernel::{self, Sock, Task, read, tcp};
 use crate::library;
 use crate::lost;
 use crate::maps::{
-    BEGUN, BLANK, CONNS, ConnState, EVENTS, Inbound, MAY_TURN, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE,
+    BEGUN, BLANK, CONNS, ConnState, EVENTS, ROOM, Inbound, MAY_TURN, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE,
     PHASE_OVER, PHASE_TOLD, SETTLED, STREAM_DONE, STREAM_WATCHED, TURNS, Table, Turn, UNSETTLED,
 };
 
@@ -457,7 +457,7 @@ pub fn closed(sk: *mut c_void, tp: *mut c_void, tcp_state: i32, error: u32) -> R
 #[inline(always)]
 fn tell(sk: *mut c_void, state: &mut Turn, ended: u8) -> Result<(), Lost> {
     state.turn.ended = ended;
-    if ring_use(2) {
+    if is_short_of_room() {
         return Err(Lost::ExchangeShed);
     }
     if state.introduced != 0 {
@@ -486,6 +486,21 @@ fn tell(sk: *mut c_void, state: &mut Turn, ended: u8) -> Result<(), Lost> {
     }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     Ok(())
+}
+
+/// Whether exchanges must go without. Other CPUs move the ring's positions all the time, so a look at them is dear: it is
+/// good for the next exchanges of this CPU, too, as long as they couldn't fill what is left.
+#[inline(always)]
+fn is_short_of_room() -> bool {
+    /// Exchanges between two looks; a power of 2.
+    const LOOKS: u64 = 32;
+    let Some(room) = ROOM.get_ptr_mut(0) else { return false };
+    let room = unsafe { &mut *room };
+    room.told += 1;
+    if room.told % LOOKS == 1 {
+        room.is_short = u64::from(ring_use(2));
+    }
+    room.is_short != 0
 }
 
 /// Whether more than all but `1/part` of the ring is taken.

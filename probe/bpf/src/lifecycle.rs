@@ -22,6 +22,14 @@ use crate::maps::{CONNS, ConnState, EVENTS, FRESH, FRESH_OPENED, LISTENERS, OPEN
 /// `sk` goes from state `old` to `new`.
 #[inline(always)]
 pub fn changed(sk: *mut c_void, old: i32, new: i32) -> Result<(), Lost> {
+    // Half of the changes tell nothing.
+    let is_told = matches!(
+        new,
+        tcp::SYN_SENT | tcp::LISTEN | tcp::ESTABLISHED | tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSE
+    );
+    if !is_told {
+        return Ok(());
+    }
     // Null for what shares the hook but isn't TCP: MPTCP's own socket, SCTP, DCCP.
     let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();
     if tp.is_null() {

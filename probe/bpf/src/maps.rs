@@ -80,6 +80,19 @@ pub static BLANK: PerCpuArray<Turn, 1> = PerCpuArray::new();
 #[btf_map(name = "WEIR_BEGUN")]
 pub static BEGUN: PerCpuArray<u64, 1> = PerCpuArray::new();
 
+/// Whether the ring has room for exchanges, as each CPU saw it last; never full.
+#[btf_map(name = "WEIR_ROOM")]
+pub static ROOM: PerCpuArray<Room, 1> = PerCpuArray::new();
+
+/// Value of [`ROOM`].
+#[repr(C)]
+pub struct Room {
+    /// Exchanges told so far.
+    pub told: u64,
+    /// Whether the ring was short of room at the last look.
+    pub is_short: u64,
+}
+
 /// Threads and goroutines that serve: what they have open. 150 bytes an entry, 2.4 MiB. Full: those that served longest
 /// ago are forgotten, and what they call is without cause.
 #[btf_map(name = "WEIR_TASKS")]

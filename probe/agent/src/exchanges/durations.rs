@@ -5,12 +5,29 @@
 const STEPS: u64 = 32;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 
+/// Different buckets that are kept in a list; from more on, all between the lowest and the highest have a place.
+const FEW: usize = 24;
+
 /// Durations of exchanges, in µs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Durations {
-    /// `(bucket, how many)`, by bucket.
-    buckets: Vec<(u16, u32)>,
+    buckets: Buckets,
     count: u64,
+}
+
+/// Most connections have few exchanges, which must take little memory; those with many must take little time for each.
+#[derive(Clone, Debug)]
+enum Buckets {
+    /// `(bucket, how many)`, by bucket.
+    Few(Vec<(u16, u32)>),
+    /// The lowest bucket, and how many are in each from there on.
+    Many(u16, Vec<u32>),
+}
+
+impl Default for Buckets {
+    fn default() -> Buckets {
+        Buckets::Few(Vec::new())
+    }
 }
 
 impl Durations {
@@ -18,9 +35,27 @@ impl Durations {
     pub(super) fn add(&mut self, duration_us: u64) {
         self.count += 1;
         let bucket = bucket_of(duration_us);
-        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
-            Ok(index) => self.buckets[index].1 = self.buckets[index].1.saturating_add(1),
-            Err(index) => self.buckets.insert(index, (bucket, 1)),
+        match &mut self.buckets {
+            Buckets::Few(few) => match few.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+                Ok(index) => few[index].1 = few[index].1.saturating_add(1),
+                Err(index) => {
+                    few.insert(index, (bucket, 1));
+                    if few.len() > FEW {
+                        self.buckets = spread(few);
+                    }
+                }
+            },
+            Buckets::Many(lowest, counts) => {
+                if bucket < *lowest {
+                    counts.splice(..0, std::iter::repeat_n(0, usize::from(*lowest - bucket)));
+                    *lowest = bucket;
+                }
+                let index = usize::from(bucket - *lowest);
+                if index >= counts.len() {
+                    counts.resize(index + 1, 0);
+                }
+                counts[index] = counts[index].saturating_add(1);
+            }
         }
     }
 
@@ -32,15 +67,31 @@ impl Durations {
     /// The duration that so many percent don't exceed (nearest rank); `None` if there are none.
     pub(super) fn quantile(&self, percent: u64) -> Option<i64> {
         let rank = (self.count * percent).div_ceil(100).max(1);
-        let mut below = 0;
-        for (bucket, count) in &self.buckets {
-            below += u64::from(*count);
-            if below >= rank {
-                return Some(middle_of(*bucket) as i64);
-            }
+        match &self.buckets {
+            Buckets::Few(few) => nth(rank, few.iter().copied()),
+            Buckets::Many(lowest, counts) => nth(rank, (*lowest..).zip(counts.iter().copied())),
         }
-        None
     }
+}
+
+/// The duration of that rank, from 1.
+fn nth(rank: u64, mut buckets: impl Iterator<Item = (u16, u32)>) -> Option<i64> {
+    let mut below = 0;
+    let (bucket, _) = buckets.find(|(_, count)| {
+        below += u64::from(*count);
+        below >= rank
+    })?;
+    Some(middle_of(bucket) as i64)
+}
+
+fn spread(few: &[(u16, u32)]) -> Buckets {
+    let lowest = few[0].0;
+    let highest = few[few.len() - 1].0;
+    let mut counts = vec![0; usize::from(highest - lowest) + 1];
+    for (bucket, count) in few {
+        counts[usize::from(bucket - lowest)] = *count;
+    }
+    Buckets::Many(lowest, counts)
 }
 
 /// Exact below [`STEPS`], then logarithmic in linear steps.
@@ -70,7 +121,8 @@ mod tests {
     fn a_quantile_is_within_two_percent_at_any_size() {
         for scale in [1, 37, 1_000, 1_000_000, 1 << 40] {
             let mut durations = Durations::default();
-            for value in 1..=1_000_u64 {
+            // From the middle on, then from there down.
+            for value in (500..=1_000_u64).chain((1..500).rev()) {
                 durations.add(value * scale);
             }
             assert_eq!(durations.count(), 1_000);

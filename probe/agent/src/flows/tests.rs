@@ -27,11 +27,12 @@ impl Bench {
     fn row(&mut self, record: &ConnRecord, cut_ns: Option<i64>) -> Option<FlowRow> {
         let node = SmolStr::new_static("n");
         let context = &mut Context { node: &node, clock: self.clock, identities: &mut self.identities };
-        let row = self.flows.row(record, cut_ns, false, None, context);
+        let mut rows = Vec::new();
+        self.flows.row(record, cut_ns, false, None, context, &mut rows);
         if let Some(cut_ns) = cut_ns {
             self.flows.cut(self.clock.boot(cut_ns));
         }
-        row
+        rows.pop()
     }
 }
 

@@ -126,13 +126,12 @@ pub(super) fn connection(
     let flow = FlowKey::of_connection(&record.conn);
     if record.kind != KIND_CLOSED {
         let is_wanted = drops.has_news_of(&flow);
-        if let Some(mut row) = flows.row(record, cut_ns, is_wanted, handshakes.shared_facts(cookie), context)
-        {
-            dns.name(&mut row, record.conn.netns, record.conn.owner.pid, opened(&record.conn));
+        let facts = handshakes.shared_facts(cookie);
+        if let Some(row) = flows.row(record, cut_ns, is_wanted, facts, context, &mut rows.flows) {
+            dns.name(row, record.conn.netns, record.conn.owner.pid, opened(&record.conn));
             if let Some(exchanges) = exchanges {
-                exchanges.fill_flow(cookie, &mut row);
+                exchanges.fill_flow(cookie, row);
             }
-            rows.flows.push(row);
             drops.row_of(flow);
         }
         return;
@@ -147,12 +146,11 @@ pub(super) fn connection(
     let facts = handshakes.shared_facts(cookie).cloned();
     rows.handshakes.extend(handshakes.closed(cookie, ending, context));
     dns.closed(&record.conn, context, &mut rows.dns);
-    if let Some(mut row) = flows.row(record, cut_ns, false, facts.as_ref(), context) {
-        dns.name(&mut row, record.conn.netns, record.conn.owner.pid, opened(&record.conn));
+    if let Some(row) = flows.row(record, cut_ns, false, facts.as_ref(), context, &mut rows.flows) {
+        dns.name(row, record.conn.netns, record.conn.owner.pid, opened(&record.conn));
         if let Some(exchanges) = exchanges.as_mut() {
-            exchanges.fill_flow(cookie, &mut row);
+            exchanges.fill_flow(cookie, row);
         }
-        rows.flows.push(row);
         drops.row_of(flow);
     }
     if let Some(exchanges) = exchanges {
