@@ -198,11 +198,11 @@ pub(crate) fn since(last_end_ns: u64, cut_ns: u64, end_ns: u64) -> u64 {
     if cut_ns < end_ns { last_end_ns.max(cut_ns) } else { last_end_ns }
 }
 
-/// The counters, with the SYN and SYN-ACK that passed before the accepted socket was made.
+/// The counters, with the SYN-ACK that was sent before the accepted socket was made; the SYN that came is in the kernel's
+/// (`tcp_create_openreq_child`).
 fn whole(record: &ConnRecord) -> Totals {
     let mut totals = record.totals;
     if record.conn.role == ROLE_SERVER && record.conn.flags & FLAG_BACKFILLED == 0 {
-        totals.segs_in += 1;
         totals.segs_out += 1;
     }
     totals

@@ -101,21 +101,41 @@ pub fn of_connect(task: Task) -> Cause {
 /// The answer to a call has come: what the thread does next is likely for the same inbound exchange.
 #[inline(always)]
 pub fn resumed(turn: &ExchangeRecord) {
-    let Some(task) = TASKS.get_ptr_mut(&thread(turn.pid, turn.tid)) else { return };
-    let task = unsafe { &mut *task };
-    if task.open < 2 {
-        return;
-    }
     let inbound = Inbound {
         client_isn: turn.cause.client_isn,
         server_isn: turn.cause.server_isn,
         request_seq: turn.cause.request_seq,
         taken: 1,
     };
+    let Some(task) = several_open(turn) else { return };
     let slot = slot_of(task, &inbound);
     if slot != NO_SLOT {
         task.last = slot;
     }
+}
+
+/// The thread read more of a request that came in parts: what it does next is likely for that one.
+#[inline(always)]
+pub fn read_on(turn: &ExchangeRecord, inbound: &Inbound) {
+    // Another thread has nothing open for it.
+    if inbound.taken == 0 || Task::current().thread_id() != turn.tid {
+        return;
+    }
+    let Some(task) = several_open(turn) else { return };
+    let slot = slot_of(task, inbound);
+    if slot != NO_SLOT {
+        task.last = slot;
+    } else {
+        // It was forgotten for others.
+        remember(task, inbound);
+    }
+}
+
+/// The thread of that turn, if it has more than one open.
+#[inline(always)]
+fn several_open(turn: &ExchangeRecord) -> Option<&'static mut TaskState> {
+    let task = unsafe { &mut *TASKS.get_ptr_mut(&thread(turn.pid, turn.tid))? };
+    if task.open < 2 { None } else { Some(task) }
 }
 
 const NONE: Cause =
@@ -172,17 +192,23 @@ fn open(key: &TaskKey, inbound: &Inbound) {
     }
     let Some(task) = entry else { return };
     let task = unsafe { &mut *task };
-    let mut slot = task.last;
+    remember(task, inbound);
+    task.open += 1;
+}
+
+/// Where all slots are taken, another exchange is forgotten, but not the one that it received for just now.
+#[inline(always)]
+fn remember(task: &mut TaskState, inbound: &Inbound) {
+    let mut slot = task.last as usize + 1;
     for index in 0..OPEN_SLOTS {
         if task.slots[index].taken == 0 {
-            slot = index as u32;
+            slot = index;
             break;
         }
     }
-    let slot = slot as usize % OPEN_SLOTS;
+    let slot = slot % OPEN_SLOTS;
     task.slots[slot] = *inbound;
     task.last = slot as u32;
-    task.open += 1;
 }
 
 #[inline(always)]

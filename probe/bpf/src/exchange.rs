@@ -273,6 +273,8 @@ fn ask(sk: *mut c_void, tp: *mut c_void, state: &mut Turn, asked: u32) -> Result
             flags |= EXCHANGE_FOLLOWS_TLS;
         }
         begin(state, flags);
+    } else if state.role == ROLE_SERVER {
+        cause::read_on(&state.turn, &inbound(state));
     }
     state.turn.request_bytes += u64::from(more);
     state.asked_to = asked;

@@ -7,7 +7,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_jiffies64, bpf_skc_to_tcp_sock};
 use weir_abi::{
     Conn, ConnRecord, FLAG_ISNS, Field, KIND_CLOSED, Lost, ROLE_CLIENT, ROLE_SERVER, Totals,
@@ -75,10 +75,19 @@ pub fn fresh(whose: u32) -> Option<&'static mut ConnState> {
     Some(state)
 }
 
-/// Puts a state into its map. What is there under the same address is of a socket that is gone.
+/// Puts a state into its map. What is there under the same address is of a socket that is gone, and nobody saw it close.
 #[inline(always)]
 pub fn keep(sk: *mut c_void, state: &ConnState) -> Result<(), Lost> {
-    CONNS.insert(sk as u64, state, u64::from(BPF_ANY)).map_err(|_| Lost::StorageFull)
+    const EEXIST: i32 = 17;
+    match CONNS.insert(sk as u64, state, u64::from(BPF_NOEXIST)) {
+        Ok(()) => Ok(()),
+        Err(error) if error as i32 == -EEXIST => {
+            lost::count(Err(Lost::CloseUnseen));
+            exchange::forget(sk);
+            CONNS.insert(sk as u64, state, u64::from(BPF_ANY)).map_err(|_| Lost::StorageFull)
+        }
+        Err(_) => Err(Lost::StorageFull),
+    }
 }
 
 /// The connection is there: a client's is known; a server's begins here, as the handshake's last ACK made a socket out of
@@ -92,6 +101,7 @@ fn establish(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
     }
     if let Some(state) = unsafe { state.as_mut() }
         && state.closed == 0
+        && (old != tcp::SYN_RECV || state.conn.cookie == unsafe { bpf_get_socket_cookie(sk) })
     {
         identify(sk, tp, &mut state.conn);
         state.conn.opened_ns = now;

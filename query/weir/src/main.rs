@@ -9,6 +9,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use weir_kit::exit;
 
+/// glibc's keeps what many short-lived batches took, thread by thread, and grows for hours (`make soak`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,

@@ -51,9 +51,9 @@ fn by_ss(hosts: &Hosts, host: usize, local_port: u16) -> Told {
         // A client's own SYN is in it.
         sent_bytes: number("bytes_acked") - i64::from(is_client),
         received_bytes: number("bytes_received"),
-        // A server's socket was made when SYN and SYN-ACK had passed.
+        // A server's socket was made when the SYN-ACK had been sent; that a SYN had come it was told.
         segs_out: number("segs_out") + i64::from(!is_client),
-        segs_in: number("segs_in") + i64::from(!is_client),
+        segs_in: number("segs_in"),
         retransmits: retransmits.map_or(0, |(_, ever)| ever.parse().unwrap()),
         bytes_retransmitted: number("bytes_retrans"),
         out_of_order: number("rcv_ooopack"),
@@ -139,7 +139,7 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: usize) {
 }
 
 /// So that nft counts what TCP does.
-fn each_segment_a_packet(hosts: &Hosts) {
+pub(crate) fn each_segment_a_packet(hosts: &Hosts) {
     for host in [0, 1] {
         let set = ["link", "set", "dev", "eth0", "gso_max_segs", "1"];
         assert!(hosts.command(host, "ip").args(set).status().unwrap().success());
@@ -237,6 +237,25 @@ async fn a_reader_that_does_not_read_is_told_while_it_lasts() {
     assert!(client_told.window_limited_ms >= 2_500 && server_told.window_limited_ms == 0, "{client_told:?}");
     let rows = rows_of(&bench, at.port(), true);
     assert_eq!(sum(&rows, |row| row.client_segments_lost.unwrap()), 0, "a window that is full loses nothing");
+    bench.stop().await;
+}
+
+/// A sender whose buffer holds less than the peer would take waits for each acknowledgement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buffer_that_is_too_small_is_told_as_ss_does() {
+    let hosts = Hosts::new();
+    each_segment_a_packet(&hosts);
+    let bench = Bench::start().await;
+    let (listener, at) = hosts.listen("10.83.0.2");
+    let (mut client, mut server) = connect(&hosts, &listener, at);
+    setsockopt(&client, sockopt::SndBuf, &2_304).unwrap();
+    // A slow link, on which a segment takes a while.
+    let slow = "qdisc add dev eth0 root tbf rate 5mbit burst 3000 latency 500ms";
+    assert!(hosts.command(0, "tc").args(slow.split(' ')).status().unwrap().success());
+    pass(&mut client, &mut server, 200_000);
+    let [client_told, server_told] = agree(&bench, &hosts, &client, at).await;
+    assert!(client_told.buffer_limited_ms > 0 && client_told.window_limited_ms == 0, "{client_told:?}");
+    assert_eq!(server_told.buffer_limited_ms, 0);
     bench.stop().await;
 }
 

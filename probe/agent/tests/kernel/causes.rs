@@ -3,11 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use weir_model::ExchangeRow;
 
 use crate::bench::{Bench, Hosts};
-use crate::peers::Little;
+use crate::peers::{Little, Nginx};
 
 const ASKED: i64 = 2_000;
 const PASSED_ON: i64 = 1_000;
@@ -27,6 +28,29 @@ server = socket.create_server(("10.83.0.2", 0))
 print(server.getsockname()[1])
 while True:
     threading.Thread(target=serve, args=(server.accept()[0],)).start()
+"#;
+
+/// One thread reads, others work, as servers with a pool behind a queue have it.
+const POOL: &str = r#"
+import queue, socket, sys, threading
+back = ("127.0.0.1", int(sys.argv[1]))
+work = queue.Queue()
+def serve():
+    while True:
+        client, request = work.get()
+        with socket.create_connection(back) as call:
+            call.sendall(b"x" * (len(request) - 1000))
+            call.recv(4096)
+        client.sendall(b"answer")
+def read(client):
+    while request := client.recv(4096):
+        work.put((client, request))
+for _ in range(4):
+    threading.Thread(target=serve, daemon=True).start()
+server = socket.create_server(("10.83.0.2", 0))
+print(server.getsockname()[1])
+while True:
+    threading.Thread(target=read, args=(server.accept()[0],), daemon=True).start()
 "#;
 
 /// One thread for all, as nginx, Node.js and asyncio have it.
@@ -92,6 +116,10 @@ func main() {
 
 /// The service behind: thinks for a moment, so that calls overlap, and answers.
 fn back(hosts: &Hosts) -> u16 {
+    back_that_says(hosts, b"ok")
+}
+
+fn back_that_says(hosts: &Hosts, answer: &'static [u8]) -> u16 {
     let listener = hosts.on(1, || TcpListener::bind("127.0.0.1:0").unwrap()).join().unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -101,8 +129,8 @@ fn back(hosts: &Hosts) -> u16 {
                 let mut buffer = [0; 4096];
                 while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
                     #[expect(clippy::disallowed_methods, reason = "the server's own thread takes its time")]
-                    std::thread::sleep(std::time::Duration::from_millis(5));
-                    if stream.write_all(b"ok").is_err() {
+                    std::thread::sleep(Duration::from_millis(5));
+                    if stream.write_all(answer).is_err() {
                         break;
                     }
                 }
@@ -130,6 +158,20 @@ fn ask(hosts: &Hosts, port: u16, clients: usize, times: usize, from: usize) {
 
 /// The service's calls, and of each whether its cause is right.
 async fn calls(bench: &Bench, front: u16, back: u16, count: usize) -> Vec<(ExchangeRow, bool)> {
+    let is_right = |call: &ExchangeRow, cause: Option<ExchangeRow>| {
+        cause.is_some_and(|cause| cause.request_bytes - ASKED == call.request_bytes - PASSED_ON)
+    };
+    let calls = matched(bench, front, back, count).await;
+    calls.into_iter().map(|(call, cause)| (call.clone(), is_right(&call, cause))).collect()
+}
+
+/// The service's calls, and of each the exchange that it is laid to.
+async fn matched(
+    bench: &Bench,
+    front: u16,
+    back: u16,
+    count: usize,
+) -> Vec<(ExchangeRow, Option<ExchangeRow>)> {
     let seen = |bench: &Bench| {
         let of = |port, observer: &str| {
             let mut rows = bench.exchanges(port);
@@ -143,13 +185,13 @@ async fn calls(bench: &Bench, front: u16, back: u16, count: usize) -> Vec<(Excha
             inbound.len() >= count && outbound.len() >= count
         })
         .await;
-    let is_right = |call: &ExchangeRow| {
-        let cause = inbound.iter().find(|row| {
+    let cause = |call: &ExchangeRow| {
+        let is_it = |row: &&ExchangeRow| {
             row.connection_id == call.cause_connection_id && row.request_offset == call.cause_request_offset
-        });
-        cause.is_some_and(|cause| cause.request_bytes - ASKED == call.request_bytes - PASSED_ON)
+        };
+        inbound.iter().find(is_it).cloned()
     };
-    outbound.into_iter().map(|call| (call.clone(), is_right(&call))).collect()
+    outbound.into_iter().map(|call| (call.clone(), cause(&call))).collect()
 }
 
 fn is_by(call: &ExchangeRow, method: &str) -> bool {
@@ -168,6 +210,70 @@ async fn a_thread_s_calls_are_for_the_request_that_it_reads() {
         assert_eq!(call.cause_candidates, Some(1));
     }
     bench.stop().await;
+}
+
+/// Work that goes to another thread leaves no trace that the kernel shows: no cause is better than a wrong one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_s_calls_have_no_cause_rather_than_a_wrong_one() {
+    let hosts = Hosts::new();
+    let bench = Bench::start().await;
+    let back = back(&hosts);
+    let front = Little::python(&hosts, POOL, &[back.to_string()]);
+    ask(&hosts, front.port, 8, 10, 0);
+    for (call, _) in calls(&bench, front.port, back, 80).await {
+        assert_eq!(call.cause_method, None, "{call:#?}");
+        assert_eq!(call.cause_connection_id, None);
+    }
+    bench.stop().await;
+}
+
+/// nginx as a proxy handles what it reads at once, so even its guesses are right; with a connection for each call, and with
+/// connections that stay. The requests come in parts, with others' between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_s_calls_are_for_the_request_that_it_passes_on() {
+    const CLIENTS: usize = 8;
+    const EACH: usize = 10;
+    for stays in [false, true] {
+        let hosts = Hosts::new();
+        let bench = Bench::start().await;
+        let back = back_that_says(&hosts, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let nginx = Nginx::proxy(&hosts, back, stays);
+        let at = SocketAddr::from(([10, 83, 0, 2], nginx.port));
+        let streams: Vec<TcpStream> = (0..CLIENTS).map(|_| hosts.connect(at).unwrap()).collect();
+        let threads = streams.into_iter().enumerate().map(|(client, mut stream)| {
+            std::thread::spawn(move || {
+                for time in 0..EACH {
+                    let path = "p".repeat(1 + client * EACH + time);
+                    stream.write_all(format!("GET /{path} HTT").as_bytes()).unwrap();
+                    #[expect(clippy::disallowed_methods, reason = "so that the server reads it in parts")]
+                    std::thread::sleep(Duration::from_millis(2));
+                    stream.write_all(b"P/1.1\r\nHost: front\r\n\r\n").unwrap();
+                    let mut answer = Vec::new();
+                    while !answer.ends_with(b"\r\n\r\nok") {
+                        let mut part = [0; 1024];
+                        let read = stream.read(&mut part).unwrap();
+                        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+                        answer.extend(&part[..read]);
+                    }
+                }
+            })
+        });
+        threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+        // The same path behind other headers: what a request is longer or shorter by is the same for all.
+        let calls = matched(&bench, nginx.port, back, CLIENTS * EACH).await;
+        let by: Vec<Option<i64>> = calls
+            .iter()
+            .map(|(call, cause)| cause.as_ref().map(|cause| call.request_bytes - cause.request_bytes))
+            .collect();
+        assert!(
+            by[0].is_some() && by.iter().all(|other| *other == by[0]),
+            "stays: {stays}, {by:?}, {calls:#?}"
+        );
+        let known = |call: &ExchangeRow| is_by(call, "thread") || is_by(call, "event_loop");
+        assert!(calls.iter().all(|(call, _)| known(call)), "{calls:#?}");
+        assert!(calls.iter().any(|(call, _)| is_by(call, "event_loop")), "eight at once");
+        bench.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

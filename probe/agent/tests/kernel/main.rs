@@ -32,6 +32,7 @@ mod rights;
 mod starttls;
 mod tcp;
 mod tls;
+mod totals;
 mod udp;
 mod verify;
 mod wire;

@@ -89,21 +89,36 @@ impl Nginx {
                 )
             }
         };
+        // Whoever takes the body: nginx itself, which reads it only for a location that wants it.
+        let servers = format!(
+            "server {{ listen unix:{root}/sink; location / {{ return 200 taken; }} }}\n\
+             server {{ {listen} root {root};\n\
+             location /discard {{ proxy_pass http://unix:{root}/sink:/; }}\n}}"
+        );
+        Nginx::with(hosts, files, port, &servers)
+    }
+
+    /// It passes all on to `127.0.0.1:back`, on a connection for each request or on connections that stay.
+    pub(crate) fn proxy(hosts: &Hosts, back: u16, stays: bool) -> Nginx {
+        let port = hosts.free_port();
+        let how = if stays { "proxy_http_version 1.1; proxy_set_header Connection \"\";" } else { "" };
+        let keep = if stays { "keepalive 16;" } else { "" };
+        let servers = format!(
+            "upstream back {{ server 127.0.0.1:{back}; {keep} }}\n\
+             server {{ listen 10.83.0.2:{port}; location / {{ proxy_pass http://back; {how} }} }}"
+        );
+        Nginx::with(hosts, tempfile::tempdir().unwrap(), port, &servers)
+    }
+
+    /// With what stands in its `http` section, on the port that it listens on there.
+    fn with(hosts: &Hosts, files: tempfile::TempDir, port: u16, servers: &str) -> Nginx {
+        let root = files.path().display().to_string();
         let conf = format!(
             "worker_processes 1; daemon off; pid {root}/pid; error_log {root}/error; user root;\n\
              events {{ worker_connections 256; }}\n\
              http {{\n access_log off; sendfile on; client_max_body_size 100m; client_body_temp_path {root}/body; \
              client_body_buffer_size 16m; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/f; \
-             uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-             server {{ {listen} root {root};\n\
-             location /discard {{ proxy_pass http://127.0.0.1:{port}1/; }}\n}}\n}}\n"
-        );
-        // Whoever takes the body: nginx itself, which reads it only for a location that wants it.
-        let conf = conf.replace(&format!("http://127.0.0.1:{port}1/"), &format!("http://unix:{root}/sink:/"));
-        let conf = conf.replacen(
-            "server {",
-            &format!("server {{ listen unix:{root}/sink; location / {{ return 200 taken; }} }}\n server {{"),
-            1,
+             uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n{servers}\n}}\n"
         );
         let path = files.path().join("nginx.conf");
         std::fs::write(&path, conf).unwrap();
