@@ -19,6 +19,12 @@ type Conversation = (String, (String, u16), (String, u16));
 /// Bytes and packets of the client, then of the server.
 type Counts = [i64; 4];
 
+/// What one observer, or tshark, has of all.
+type Conversations = BTreeMap<Conversation, Counts>;
+
+/// Both ends' conversations, tshark's frames and conversations, and what the interface counted before and after a look at them.
+type Seen = ([Conversations; 2], Option<(i64, Conversations)>, i64, i64);
+
 /// Packets that an interface sent and received so far.
 fn counted(hosts: &Hosts) -> i64 {
     let of = |name: &str| {
@@ -31,7 +37,7 @@ fn counted(hosts: &Hosts) -> i64 {
 }
 
 /// What tshark saw: all frames, and the conversations with those server ports.
-fn by_tshark(capture: &Capture, servers: &[u16]) -> Option<(i64, BTreeMap<Conversation, Counts>)> {
+fn by_tshark(capture: &Capture, servers: &[u16]) -> Option<(i64, Conversations)> {
     let fields = ["ip.src", "ipv6.src", "ip.dst", "ipv6.dst"].into_iter().chain([
         "tcp.srcport",
         "udp.srcport",
@@ -50,7 +56,7 @@ fn by_tshark(capture: &Capture, servers: &[u16]) -> Option<(i64, BTreeMap<Conver
         .expect("tshark is installed: deploy/setup.sh test");
     // The last packet may be half written.
     let text = String::from_utf8(output.stdout).unwrap();
-    let (mut frames, mut conversations) = (0, BTreeMap::<Conversation, Counts>::new());
+    let (mut frames, mut conversations) = (0, Conversations::new());
     for line in text.lines() {
         frames += 1;
         let values: Vec<&str> = line.split(',').collect();
@@ -80,8 +86,8 @@ fn by_tshark(capture: &Capture, servers: &[u16]) -> Option<(i64, BTreeMap<Conver
     (frames > 0).then_some((frames, conversations))
 }
 
-fn by_flows(rows: &[FlowRow], observer: &str, servers: &[u16]) -> BTreeMap<Conversation, Counts> {
-    let mut conversations = BTreeMap::<Conversation, Counts>::new();
+fn by_flows(rows: &[FlowRow], observer: &str, servers: &[u16]) -> Conversations {
+    let mut conversations = Conversations::new();
     let is_meant = |row: &&FlowRow| {
         row.observer.as_deref() == Some(observer) && servers.contains(&row.server_port.unwrap_or_default())
     };
@@ -174,11 +180,10 @@ async fn mixed_traffic_is_what_tshark_and_the_interface_count() {
         let (before, wire, after) = (counted(&hosts), by_tshark(&capture, &servers), counted(&hosts));
         (seen, wire, before, after)
     };
-    let agree =
-        |(seen, wire, earlier, later): &([BTreeMap<Conversation, Counts>; 2], Option<(i64, _)>, i64, i64)| {
-            let Some((frames, wire)) = wire else { return false };
-            earlier == later && *frames == earlier - before && seen.iter().all(|seen| seen == wire)
-        };
+    let agree = |(seen, wire, earlier, later): &Seen| {
+        let Some((frames, wire)) = wire else { return false };
+        earlier == later && *frames == earlier - before && seen.iter().all(|seen| seen == wire)
+    };
     let ([client, _], wire, ..) = bench.until("the same conversations everywhere", look, agree).await;
     assert_eq!(client.len(), 2 + 4 + 1, "{client:#?}");
     let (_, wire) = wire.unwrap();
