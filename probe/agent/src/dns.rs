@@ -7,12 +7,12 @@
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::SmolStr;
 use weir_abi::{ChunkHead, Conn, DNS_PORT, DatagramHead, Owner, SIDE_CLIENT, UdpKey};
 use weir_dissect::dns::{Exchange, Half, History, Messages, Pairs, message};
 use weir_model::{DnsRow, FlowRow};
 
-use crate::ends::{End, Ends, address, tcp_id};
+use crate::ends::{End, Ends, address, address_text, tcp_id};
 use crate::flows::opened;
 use crate::handshakes::Context;
 use crate::udp;
@@ -212,9 +212,9 @@ fn row(exchange: &Exchange<Tag>, context: &mut Context<'_>) -> Option<DnsRow> {
         observer: Some(first.ends.observer()),
         connection_id: Some(first.connection_id.clone()),
         protocol: Some(SmolStr::new_static(first.protocol)),
-        client_ip: Some(first.ends.client.0.to_smolstr()),
+        client_ip: Some(address_text(first.ends.client.0)),
         client_port: Some(first.ends.client.1),
-        server_ip: Some(first.ends.server.0.to_smolstr()),
+        server_ip: Some(address_text(first.ends.server.0)),
         server_port: Some(first.ends.server.1),
         source: Some(SmolStr::new_static("probe")),
         ..DnsRow::default()

@@ -19,12 +19,12 @@ mod ends;
 mod icmp;
 
 use hashbrown::{HashMap, HashSet};
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::SmolStr;
 use weir_abi::{DropKey, Dropped, Owner};
 use weir_model::tables::DropRow;
 use weir_model::{FlowRow, ProbeHealthRow};
 
-use crate::ends::{End, address};
+use crate::ends::{End, address, address_text};
 use crate::handshakes::Context;
 use crate::locations::Locations;
 use crate::reasons::Reasons;
@@ -339,7 +339,7 @@ fn is_cut_off(row: &FlowRow) -> bool {
 
 /// What was folded has no address, and so no port.
 fn ip_text(ip: [u8; 16]) -> Option<SmolStr> {
-    (ip != [0; 16]).then(|| address(ip).to_smolstr())
+    (ip != [0; 16]).then(|| address_text(address(ip)))
 }
 
 fn port(ip: [u8; 16], port: u16) -> Option<u16> {

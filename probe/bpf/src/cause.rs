@@ -101,13 +101,17 @@ pub fn of_connect(task: Task) -> Cause {
 /// The answer to a call has come: what the thread does next is likely for the same inbound exchange.
 #[inline(always)]
 pub fn resumed(turn: &ExchangeRecord) {
+    let Some(task) = TASKS.get_ptr_mut(&thread(turn.pid, turn.tid)) else { return };
+    let task = unsafe { &mut *task };
+    if task.open < 2 {
+        return;
+    }
     let inbound = Inbound {
         client_isn: turn.cause.client_isn,
         server_isn: turn.cause.server_isn,
         request_seq: turn.cause.request_seq,
         taken: 1,
     };
-    let Some(task) = several_open(turn) else { return };
     let slot = slot_of(task, &inbound);
     if slot != NO_SLOT {
         task.last = slot;
@@ -121,21 +125,15 @@ pub fn read_on(turn: &ExchangeRecord, inbound: &Inbound) {
     if inbound.taken == 0 || Task::current().thread_id() != turn.tid {
         return;
     }
-    let Some(task) = several_open(turn) else { return };
+    let Some(task) = TASKS.get_ptr_mut(&thread(turn.pid, turn.tid)) else { return };
+    let task = unsafe { &mut *task };
     let slot = slot_of(task, inbound);
     if slot != NO_SLOT {
         task.last = slot;
     } else {
-        // It was forgotten for others.
+        // It was forgotten for others, which may all be answered by now.
         remember(task, inbound);
     }
-}
-
-/// The thread of that turn, if it has more than one open.
-#[inline(always)]
-fn several_open(turn: &ExchangeRecord) -> Option<&'static mut TaskState> {
-    let task = unsafe { &mut *TASKS.get_ptr_mut(&thread(turn.pid, turn.tid))? };
-    if task.open < 2 { None } else { Some(task) }
 }
 
 const NONE: Cause =

@@ -30,8 +30,8 @@ use crate::kernel::{self, Sock, Task, read, tcp};
 use crate::library;
 use crate::lost;
 use crate::maps::{
-    BEGUN, BLANK, CONNS, ConnState, EVENTS, ROOM, Inbound, MAY_TURN, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE,
-    PHASE_OVER, PHASE_TOLD, SETTLED, STREAM_DONE, STREAM_WATCHED, TURNS, Table, Turn, UNSETTLED,
+    BEGUN, BLANK, CONNS, ConnState, EVENTS, Inbound, MAY_TURN, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE,
+    PHASE_OVER, PHASE_TOLD, ROOM, SETTLED, STREAM_DONE, STREAM_WATCHED, TURNS, Table, Turn, UNSETTLED,
 };
 
 /// Set by user space before load: whether the level has exchanges.

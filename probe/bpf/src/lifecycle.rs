@@ -22,27 +22,25 @@ use crate::maps::{CONNS, ConnState, EVENTS, FRESH, FRESH_OPENED, LISTENERS, OPEN
 /// `sk` goes from state `old` to `new`.
 #[inline(always)]
 pub fn changed(sk: *mut c_void, old: i32, new: i32) -> Result<(), Lost> {
-    // Half of the changes tell nothing.
-    let is_told = matches!(
-        new,
-        tcp::SYN_SENT | tcp::LISTEN | tcp::ESTABLISHED | tcp::FIN_WAIT1 | tcp::LAST_ACK | tcp::CLOSE
-    );
-    if !is_told {
-        return Ok(());
-    }
-    // Null for what shares the hook but isn't TCP: MPTCP's own socket, SCTP, DCCP.
-    let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();
-    if tp.is_null() {
+    // MPTCP's own socket, SCTP and DCCP share the hook.
+    if !Sock(sk).is_tcp() {
         return Ok(());
     }
     match new {
         tcp::SYN_SENT => connect(sk),
         tcp::LISTEN => listen(sk),
-        tcp::ESTABLISHED => establish(sk, tp, old),
+        tcp::ESTABLISHED => establish(sk, old),
         tcp::FIN_WAIT1 | tcp::LAST_ACK => finish(sk),
-        tcp::CLOSE => close(sk, tp, old),
+        tcp::CLOSE => close(sk, old),
         _ => Ok(()),
     }
+}
+
+/// The socket as TCP's; there is always one, which the verifier doesn't know.
+#[inline(always)]
+fn tcp_sock(sk: *mut c_void) -> Option<*mut c_void> {
+    let tp = unsafe { bpf_skc_to_tcp_sock(sk) }.cast::<c_void>();
+    if tp.is_null() { None } else { Some(tp) }
 }
 
 /// `listen()`: the process is the one that runs.
@@ -93,7 +91,8 @@ pub fn keep(sk: *mut c_void, state: &ConnState) -> Result<(), Lost> {
 /// The connection is there: a client's is known; a server's begins here, as the handshake's last ACK made a socket out of
 /// a listener's request.
 #[inline(always)]
-fn establish(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
+fn establish(sk: *mut c_void, old: i32) -> Result<(), Lost> {
+    let Some(tp) = tcp_sock(sk) else { return Ok(()) };
     let state = CONNS.of(sk);
     let now = kernel::now();
     if let Some(opened) = OPENED.get_ptr_mut(0) {
@@ -149,7 +148,8 @@ fn own_by_closer(conn: &mut Conn) {
 
 /// The connection is over: its entry goes, whatever becomes of its record.
 #[inline(always)]
-fn close(sk: *mut c_void, tp: *mut c_void, old: i32) -> Result<(), Lost> {
+fn close(sk: *mut c_void, old: i32) -> Result<(), Lost> {
+    let Some(tp) = tcp_sock(sk) else { return Ok(()) };
     let Some(state) = (unsafe { CONNS.of(sk).as_mut() }) else { return Ok(()) };
     let result = tell(sk, tp, old, state);
     CONNS.forget(sk);

@@ -1,13 +1,13 @@
 //! Flows that only exist in what was dropped: a rule denied their packets before there was a socket.
 
 use hashbrown::HashMap;
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::SmolStr;
 use weir_abi::{DropKey, Owner};
 use weir_model::{FlowRow, ids};
 
 use super::Entry;
 use super::ends::{self, FlowKey, protocol_name};
-use crate::ends::{End, Ends, address};
+use crate::ends::{End, Ends, address, address_text};
 use crate::handshakes::Context;
 use crate::identity::Holder;
 use crate::reasons::Reasons;
@@ -145,9 +145,9 @@ fn row(flow: &Flow, news: News, cut_ns: i64, context: &mut Context<'_>) -> FlowR
     if is_path {
         let port = |port: u16| (port != 0).then_some(port);
         row.node = Some(context.node.clone());
-        row.client_ip = Some(flow.ends.client.0.to_smolstr());
+        row.client_ip = Some(address_text(flow.ends.client.0));
         row.client_port = port(flow.ends.client.1);
-        row.server_ip = Some(flow.ends.server.0.to_smolstr());
+        row.server_ip = Some(address_text(flow.ends.server.0));
         row.server_port = port(flow.ends.server.1);
     } else {
         let is_known = flow.owner != Owner::default();

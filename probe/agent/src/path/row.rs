@@ -7,7 +7,7 @@ use super::conn::{CLIENT, Conn, Over, SERVER, is_opening_seen};
 use super::join::{BY_CLIENT, BY_PAIR, Join, SCTP, TCP, UDP};
 use super::told::{Sent, Told};
 use super::way::Way;
-use crate::ends::End;
+use crate::ends::{End, address_text};
 use crate::flows::since;
 use crate::handshakes::Context;
 use crate::load::Interfaces;
@@ -90,12 +90,12 @@ pub(super) fn row(
 
 fn fill_way(row: &mut FlowRow, way: &Way, interfaces: Option<&Interfaces>) {
     let port = |port: u16| (port != 0).then_some(port);
-    (row.client_ip, row.client_port) = (Some(way.first.0.0.to_smolstr()), port(way.first.0.1));
-    (row.server_ip, row.server_port) = (Some(way.last.1.0.to_smolstr()), port(way.last.1.1));
+    (row.client_ip, row.client_port) = (Some(address_text(way.first.0.0)), port(way.first.0.1));
+    (row.server_ip, row.server_port) = (Some(address_text(way.last.1.0)), port(way.last.1.1));
     if let Some((ip, dialled)) = way.dialled() {
-        (row.service_ip, row.service_port) = (Some(ip.to_smolstr()), port(dialled));
+        (row.service_ip, row.service_port) = (Some(address_text(ip)), port(dialled));
     }
-    row.egress_ip = way.left_by().map(|ip| ip.to_smolstr());
+    row.egress_ip = way.left_by().map(address_text);
     let name = |index: u32| {
         interfaces.and_then(|interfaces| interfaces.name(index)).unwrap_or_else(|| index.to_smolstr())
     };
@@ -104,8 +104,8 @@ fn fill_way(row: &mut FlowRow, way: &Way, interfaces: Option<&Interfaces>) {
     if let Some(tunnel) = &way.tunnel {
         row.tunnel_type = Some(SmolStr::new_static(tunnel.kind));
         row.tunnel_id = tunnel.id.map(i64::from);
-        row.tunnel_client_ip = tunnel.ends.map(|[client, _]| client.to_smolstr());
-        row.tunnel_server_ip = tunnel.ends.map(|[_, server]| server.to_smolstr());
+        row.tunnel_client_ip = tunnel.ends.map(|[client, _]| address_text(client));
+        row.tunnel_server_ip = tunnel.ends.map(|[_, server]| address_text(server));
     }
 }
 
@@ -147,9 +147,9 @@ pub(super) fn fill_end(row: &mut FlowRow, way: &Way, socket: (End, End)) {
         ((way.first.1 != server).then_some(way.first.1), Some(client.0))
     };
     if let Some((ip, port)) = dialled {
-        (row.service_ip, row.service_port) = (Some(ip.to_smolstr()), Some(port));
+        (row.service_ip, row.service_port) = (Some(address_text(ip)), Some(port));
     }
-    row.egress_ip = left_by.filter(|ip| *ip != way.first.0.0).map(|ip| ip.to_smolstr());
+    row.egress_ip = left_by.filter(|ip| *ip != way.first.0.0).map(address_text);
 }
 
 /// Client and server as the row of one of its ends has them; of others, nothing.

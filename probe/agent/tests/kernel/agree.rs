@@ -138,14 +138,6 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: usize) {
     sending.join().unwrap();
 }
 
-/// So that nft counts what TCP does.
-pub(crate) fn each_segment_a_packet(hosts: &Hosts) {
-    for host in [0, 1] {
-        let set = ["link", "set", "dev", "eth0", "gso_max_segs", "1"];
-        assert!(hosts.command(host, "ip").args(set).status().unwrap().success());
-    }
-}
-
 /// How many packets a host's rules dropped.
 fn dropped(hosts: &Hosts, host: usize) -> i64 {
     let output = hosts.command(host, "nft").args(["list", "ruleset"]).output().unwrap();
@@ -165,7 +157,7 @@ fn loss_probes(hosts: &Hosts, host: usize) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_with_losses_both_ways_is_told_as_ss_does() {
     let hosts = Hosts::new();
-    each_segment_a_packet(&hosts);
+    hosts.make_each_segment_a_packet();
     let bench = Bench::start().await;
     let (listener, at) = hosts.listen("10.83.0.2");
     let rule = "meta length > 200 numgen inc mod 50 0 counter drop;";
@@ -244,7 +236,7 @@ async fn a_reader_that_does_not_read_is_told_while_it_lasts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buffer_that_is_too_small_is_told_as_ss_does() {
     let hosts = Hosts::new();
-    each_segment_a_packet(&hosts);
+    hosts.make_each_segment_a_packet();
     let bench = Bench::start().await;
     let (listener, at) = hosts.listen("10.83.0.2");
     let (mut client, mut server) = connect(&hosts, &listener, at);

@@ -267,6 +267,13 @@ impl Hosts {
         command
     }
 
+    /// So that others count what TCP does.
+    pub(crate) fn make_each_segment_a_packet(&self) {
+        for name in &self.names {
+            ip(&["-n", name, "link", "set", "dev", "eth0", "gso_max_segs", "1"]);
+        }
+    }
+
     /// Runs `work` on a host, on a thread of its own that stays there.
     pub(crate) fn on<T: Send + 'static>(
         &self,

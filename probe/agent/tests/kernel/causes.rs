@@ -162,7 +162,11 @@ async fn calls(bench: &Bench, front: u16, back: u16, count: usize) -> Vec<(Excha
         cause.is_some_and(|cause| cause.request_bytes - ASKED == call.request_bytes - PASSED_ON)
     };
     let calls = matched(bench, front, back, count).await;
-    calls.into_iter().map(|(call, cause)| (call.clone(), is_right(&call, cause))).collect()
+    let judged = calls.into_iter().map(|(call, cause)| {
+        let is_right = is_right(&call, cause);
+        (call, is_right)
+    });
+    judged.collect()
 }
 
 /// The service's calls, and of each the exchange that it is laid to.
@@ -191,7 +195,11 @@ async fn matched(
         };
         inbound.iter().find(is_it).cloned()
     };
-    outbound.into_iter().map(|call| (call.clone(), cause(&call))).collect()
+    let matched = outbound.into_iter().map(|call| {
+        let cause = cause(&call);
+        (call, cause)
+    });
+    matched.collect()
 }
 
 fn is_by(call: &ExchangeRow, method: &str) -> bool {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
+use std::time::SystemTime;
 
 use weir_model::FlowRow;
 
-use crate::agree::each_segment_a_packet;
 use crate::bench::{Bench, Hosts};
 use crate::peers::{Nginx, curl};
 use crate::wire::Capture;
@@ -124,7 +124,7 @@ fn echo(listener: TcpListener) {
 async fn mixed_traffic_is_what_tshark_and_the_interface_count() {
     const DATAGRAMS: usize = 200;
     let hosts = Hosts::new();
-    each_segment_a_packet(&hosts);
+    hosts.make_each_segment_a_packet();
     let bench = Bench::start().await;
     let nginx = Nginx::start(&hosts, None, 1_000_000);
     let (listener, wide) = hosts.listen("fd83::2");
@@ -132,16 +132,11 @@ async fn mixed_traffic_is_what_tshark_and_the_interface_count() {
     let sink = hosts.on(1, || UdpSocket::bind("10.83.0.2:0").unwrap()).join().unwrap();
     let narrow = sink.local_addr().unwrap();
     let servers = [nginx.port, wide.port(), narrow.port()];
-    // nginx was asked whether it listens: nothing of that is in the capture, nor among the interface's new packets.
-    let known = bench.flows(nginx.port).len();
-    bench
-        .until(
-            "the end of the first look",
-            |bench| bench.flows(nginx.port).len(),
-            |rows| *rows >= 2.max(known),
-        )
-        .await;
-    let asked: Vec<_> = bench.flows(nginx.port).iter().map(|row| row.client_port).collect();
+    // nginx was asked whether it listens; only when that is over for the server, too, is the wire quiet.
+    let is_over = |row: &FlowRow| row.observer.as_deref() == Some("server") && row.close_reason.is_some();
+    let look = |bench: &Bench| bench.flows(nginx.port);
+    bench.until("the end of the first look", look, |rows| rows.iter().any(is_over)).await;
+    let began = Some(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i64);
     let (before, capture) = loop {
         let before = counted(&hosts);
         let capture = Capture::start(&hosts, "");
@@ -169,14 +164,10 @@ async fn mixed_traffic_is_what_tshark_and_the_interface_count() {
             sender.recv(&mut [0; 10]).unwrap();
         }
     }
-    let is_meant = |(_, client, _): &Conversation| !asked.contains(&Some(client.1));
     let look = |bench: &Bench| {
-        let rows: Vec<FlowRow> = bench.rows();
-        let seen = ["client", "server"].map(|observer| {
-            let mut seen = by_flows(&rows, observer, &servers);
-            seen.retain(|conversation, _| is_meant(conversation));
-            seen
-        });
+        let mut rows: Vec<FlowRow> = bench.rows();
+        rows.retain(|row| row.opened_time >= began);
+        let seen = ["client", "server"].map(|observer| by_flows(&rows, observer, &servers));
         let (before, wire, after) = (counted(&hosts), by_tshark(&capture, &servers), counted(&hosts));
         (seen, wire, before, after)
     };
