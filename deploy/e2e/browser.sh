@@ -14,6 +14,8 @@ stop() {
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
   if [ $status -ne 0 ]; then
     for log in "$work"/*.log; do echo "--- ${log##*/}, last lines"; tail -n 25 "$log"; done
+    # What failed comes last, for a reader who has only the end.
+    if [ -s "$work/failures" ]; then echo "--- what failed"; sed -n '/^  1) /,$p' "$work/failures" | tail -n 60; fi
   fi
   rm -rf "$work"
   exit $status
@@ -37,4 +39,4 @@ field() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.ar
 pids+=($!)
 
 cd ui
-BASE_URL="http://$(field http)" npm run --silent e2e
+BASE_URL="http://$(field http)" npm run --silent e2e -- "$@" | tee "$work/failures"

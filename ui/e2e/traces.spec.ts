@@ -8,7 +8,13 @@ test('a search finds a trace; it has the TLS handshake as a child of its connect
   const service = page.getByRole('combobox', { name: 'Service' });
   await expect(service.getByRole('option', { name: 'front', exact: true })).toBeAttached();
   await service.selectOption('front');
+  // Until it is answered, the page keeps what was found before.
+  const answered = page.waitForResponse((response) =>
+    /operation.*TLS/.test(decodeURIComponent(response.url())),
+  );
   await page.getByRole('combobox', { name: 'Operation' }).selectOption('TLS handshake');
+  await answered;
+  await expect(grid(page, 'Traces')).toHaveAttribute('aria-busy', 'false');
   const found = rows(grid(page, 'Traces')).filter({ hasText: 'TCP connection' });
   await expect(found.first()).toBeVisible();
   await found.first().click();

@@ -31,6 +31,8 @@ export interface DataTableProps<Row> {
   readonly sort?: Sort | undefined;
   readonly onSort?: (sort: Sort) => void;
   readonly selected?: string | undefined;
+  /** The rows answer the question before this one, whose answer is on its way. */
+  readonly isStale?: boolean;
   readonly onSelect?: (row: Row, key: string) => void;
   /** Told when the reader scrolls away from the first row, and when they come back. */
   readonly onScrolledAway?: (away: boolean) => void;
@@ -40,7 +42,7 @@ const ROW_PX = 30;
 const HEAD_PX = 32;
 
 export function DataTable<Row>(props: DataTableProps<Row>): ReactNode {
-  const { label, columns, rows, keyOf, sort, onSort, selected, onSelect, onScrolledAway } = props;
+  const { label, columns, rows, keyOf, sort, onSort, selected, isStale, onSelect, onScrolledAway } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const [active, setActive] = useState<string>();
   const id = useId();
@@ -93,6 +95,7 @@ export function DataTable<Row>(props: DataTableProps<Row>): ReactNode {
       style={style}
       role="grid"
       aria-label={label}
+      aria-busy={isStale ?? false}
       aria-rowcount={rows.length + 1}
       aria-colcount={columns.length}
       aria-activedescendant={drawn === undefined ? undefined : `${id}-${drawn.index}`}

@@ -110,6 +110,7 @@ export function FlowsPage(): ReactNode {
               sort={sort}
               onSort={(next) => change({ sort: next }, 'replace')}
               selected={selected}
+              isStale={answer.isPlaceholderData}
               onSelect={(_, key) => change({ selected: key }, 'replace')}
               onScrolledAway={hold}
             />

@@ -55,6 +55,29 @@ describe('the Traces page', () => {
     expect(screen.getByRole('textbox', { name: 'Min duration' })).toHaveFocus();
   });
 
+  it('marks rows that answer the question before, until the next one is answered', async () => {
+    let answer = (): void => undefined;
+    const later = new ReadableStream<Uint8Array>({
+      start: (body) => {
+        answer = () => {
+          body.enqueue(new TextEncoder().encode(JSON.stringify(SUMMARIES)));
+          body.close();
+        };
+      },
+    });
+    serveAnd({
+      [summaries]: ({ params }) => (params.has('query.serviceName') ? new Response(later) : SUMMARIES),
+    });
+    const { user } = open('/traces');
+    const traces = await screen.findByRole('grid', { name: 'Traces' });
+    expect(traces).toHaveAttribute('aria-busy', 'false');
+    await screen.findByRole('option', { name: 'front' });
+    await user.selectOptions(screen.getByRole('combobox', { name: 'Service' }), 'front');
+    await waitFor(() => expect(traces).toHaveAttribute('aria-busy', 'true'));
+    answer();
+    await waitFor(() => expect(traces).toHaveAttribute('aria-busy', 'false'));
+  });
+
   it('asks again for the same on Enter and by the button', async () => {
     const server = serveAnd();
     const { user } = open('/traces');

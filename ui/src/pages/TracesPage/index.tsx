@@ -67,6 +67,7 @@ export function TracesPage(): ReactNode {
           columns={columns}
           rows={found}
           keyOf={keyOf}
+          isStale={answer.isPlaceholderData}
           onSelect={({ id }) =>
             void navigate(
               { pathname: `/traces/${id}`, search: zone === 'utc' ? '?tz=utc' : '' },
