@@ -31,20 +31,27 @@ pub struct Answer {
 
 const CONTROL_PLANE: SmolStr = SmolStr::new_static("control-plane");
 
+impl Answer {
+    pub(crate) fn of_part(part: &'static str) -> Answer {
+        Answer {
+            identity: Some(CONTROL_PLANE),
+            workload: Some(SmolStr::new_static(part)),
+            workload_kind: Some(CONTROL_PLANE),
+            ..Answer::default()
+        }
+    }
+}
+
 impl History {
     /// What the columns say of a holder.
     pub fn describe(&self, pick: &Pick<'_>) -> Answer {
         let answer = self.of_object(pick);
         let Some(part) = pick.part else { return answer };
         // A pod keeps its own names: they say more than the part does.
-        let part = answer.pod.is_none().then(|| SmolStr::new_static(part));
-        let kind = part.is_some().then_some(CONTROL_PLANE);
-        Answer {
-            identity: Some(CONTROL_PLANE),
-            workload: part.or(answer.workload),
-            workload_kind: kind.or(answer.workload_kind),
-            ..answer
+        if answer.pod.is_some() {
+            return Answer { identity: Some(CONTROL_PLANE), ..answer };
         }
+        Answer { namespace: answer.namespace, node: answer.node, zone: answer.zone, ..Answer::of_part(part) }
     }
 
     /// What the columns say of a pod.

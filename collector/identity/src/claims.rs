@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use crate::answer::Answer;
 use crate::object::{Detail, Object};
 
 /// How long an address is still its last holder's where nobody else has it: clocks of nodes and of the API server differ,
@@ -58,9 +59,9 @@ pub(crate) struct Spec {
     pub(crate) part: Option<Part>,
 }
 
-/// The holders of one address, over time.
-#[derive(Clone, Copy, Debug)]
-pub struct Holders<'a>(pub(crate) &'a [Claim]);
+/// The holders of one address, in some time.
+#[derive(Clone, Debug)]
+pub struct Holders<'a>(Vec<&'a Claim>);
 
 /// The one that held it.
 #[derive(Clone, Copy, Debug)]
@@ -78,13 +79,21 @@ impl Pick<'_> {
 }
 
 impl<'a> Holders<'a> {
+    /// Those of all that may be the answer for some time of these.
+    pub(crate) fn within(all: &'a [Claim], from: i64, to: i64) -> Holders<'a> {
+        let may_be = |claim: &&Claim| {
+            claim.earliest.min(claim.from) <= to && claim.to.saturating_add(LINGER_NS) > from
+        };
+        Holders(all.iter().filter(may_be).collect())
+    }
+
     /// Who had the address, as the end of a connection with that port, at that time.
     ///
     /// Of several, the one that was seen to have it; else the next one, if it existed by then; else the last one, if that
     /// was a moment ago.
-    pub fn pick(self, port: Option<u16>, at: i64) -> Option<Pick<'a>> {
-        let fits = |claim: &&Claim| claim.spec.port.is_none() || claim.spec.port == port;
-        let fitting = || self.0.iter().filter(fits).filter_map(|claim| Some((nearness(claim, at)?, claim)));
+    pub fn pick(&self, port: Option<u16>, at: i64) -> Option<Pick<'a>> {
+        let fits = |claim: &&&'a Claim| claim.spec.port.is_none() || claim.spec.port == port;
+        let fitting = || self.0.iter().filter(fits).filter_map(|claim| Some((nearness(claim, at)?, *claim)));
         let order = |(near, claim): &(Nearness, &'a Claim)| (near.0, claim.spec.rank, near.1);
         let (_, owner) = fitting().filter(|(_, claim)| claim.spec.rank != Rank::Part).min_by_key(order)?;
         let part = owner.spec.part.or_else(|| {
@@ -94,10 +103,11 @@ impl<'a> Holders<'a> {
         Some(Pick { object: &owner.object, address: owner.spec.address, part })
     }
 
-    /// The same, where only what the address is for is known: an API server outside the cluster.
-    pub(crate) fn part(self, port: Option<u16>, at: i64) -> Option<Part> {
+    /// What the address was for, where nobody is known to have had it: an API server outside the cluster.
+    pub fn part(&self, port: Option<u16>, at: i64) -> Option<Answer> {
         let claims = self.0.iter().filter(|claim| claim.spec.port.is_none() || claim.spec.port == port);
-        claims.filter(|claim| nearness(claim, at).is_some()).find_map(|claim| claim.spec.part)
+        let part = claims.filter(|claim| nearness(claim, at).is_some()).find_map(|claim| claim.spec.part)?;
+        Some(Answer::of_part(part))
     }
 }
 

@@ -61,7 +61,10 @@ pub struct History {
     /// `ReplicaSet`s and `Job`s by UID, with what owns them.
     owners: HashMap<SmolStr, Option<Owner>>,
     zones: HashMap<SmolStr, SmolStr>,
+    /// Base and length, with how many nodes have it.
     pod_networks: HashMap<(IpAddr, u8), usize>,
+    /// Whether of IPv4, and length, with how many nodes' networks have it.
+    network_lengths: HashMap<(bool, u8), usize>,
     /// By end and id: what may be forgotten, in which order.
     ended: BTreeMap<(i64, u64), Ended>,
     /// Lists of a kind that were begun.
@@ -150,6 +153,18 @@ impl History {
         version
     }
 
+    /// A version ended, and no other took its place; what happened since counts, if that is known.
+    pub fn end_version(&mut self, object: &Object, at: i64) {
+        let key = Key::of(object);
+        let is_it = |current: &Current| {
+            current.object.uid == object.uid && current.object.resource_version == object.resource_version
+        };
+        if self.current.get(&key).is_some_and(is_it) {
+            self.end(&key, at);
+            self.make_room();
+        }
+    }
+
     /// A list of all objects of a kind begins.
     pub fn begin_list(&mut self, kind: Kind) {
         *self.rounds.entry((kind.group, kind.kind)).or_default() += 1;
@@ -175,24 +190,16 @@ impl History {
         }
     }
 
-    /// Everyone who had an address, within what is kept.
-    pub fn holders(&self, address: IpAddr) -> Holders<'_> {
-        Holders(self.by_address.get(&address.to_canonical()).map_or(&[], Vec::as_slice))
+    /// Everyone who had an address at some time of these.
+    pub fn holders(&self, address: IpAddr, from: i64, to: i64) -> Holders<'_> {
+        let all = self.by_address.get(&address.to_canonical());
+        Holders::within(all.map_or(&[], Vec::as_slice), from, to)
     }
 
     /// Who had an address, as the end of a connection with that port.
     pub fn who(&self, address: IpAddr, port: Option<u16>, at: i64) -> Option<Answer> {
-        let holders = self.holders(address);
-        let Some(pick) = holders.pick(port, at) else {
-            let part = holders.part(port, at)?;
-            return Some(Answer {
-                identity: Some("control-plane".into()),
-                workload: Some(part.into()),
-                workload_kind: Some("control-plane".into()),
-                ..Answer::default()
-            });
-        };
-        Some(self.describe(&pick))
+        let holders = self.holders(address, at, at);
+        holders.pick(port, at).map(|pick| self.describe(&pick)).or_else(|| holders.part(port, at))
     }
 
     /// The pod that a cgroup is of.
@@ -205,7 +212,10 @@ impl History {
 
     /// Whether it is an address of the networks that nodes give pods theirs from.
     pub fn is_of_pods(&self, address: IpAddr) -> bool {
-        self.pod_networks.keys().any(|(base, length)| contains(*base, *length, address))
+        let address = address.to_canonical();
+        // Few lengths, and as many networks as nodes.
+        let mut lengths = self.network_lengths.keys().filter(|(is_v4, _)| *is_v4 == address.is_ipv4());
+        lengths.any(|(_, length)| self.pod_networks.contains_key(&(masked(address, *length), *length)))
     }
 
     /// Whether there is anything to ask.
@@ -275,8 +285,9 @@ impl History {
                 if let Some(before) = before {
                     self.forget_networks(before);
                 }
-                for network in pod_networks {
-                    *self.pod_networks.entry(*network).or_default() += 1;
+                for (base, length) in pod_networks {
+                    *self.pod_networks.entry((masked(*base, *length), *length)).or_default() += 1;
+                    *self.network_lengths.entry((base.is_ipv4(), *length)).or_default() += 1;
                 }
             }
             _ if object.kind.metadata_only => {
@@ -326,13 +337,9 @@ impl History {
 
     fn forget_networks(&mut self, node: &Object) {
         let Detail::Node { pod_networks, .. } = &node.detail else { return };
-        for network in pod_networks {
-            if let Some(nodes) = self.pod_networks.get_mut(network) {
-                *nodes -= 1;
-                if *nodes == 0 {
-                    self.pod_networks.remove(network);
-                }
-            }
+        for (base, length) in pod_networks {
+            less(&mut self.pod_networks, (masked(*base, *length), *length));
+            less(&mut self.network_lengths, (base.is_ipv4(), *length));
         }
     }
 
@@ -401,17 +408,27 @@ fn cgroup_uid(pod: &Object) -> &SmolStr {
     }
 }
 
-fn contains(base: IpAddr, length: u8, address: IpAddr) -> bool {
-    match (base, address.to_canonical()) {
-        (IpAddr::V4(base), IpAddr::V4(address)) => {
+/// One fewer; none is no entry.
+fn less<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let hashbrown::hash_map::Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+/// The network of that length that an address is in.
+fn masked(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
             let mask = u32::MAX.checked_shl(32u32.saturating_sub(length.into())).unwrap_or(0);
-            base.to_bits() & mask == address.to_bits() & mask
+            IpAddr::V4((address.to_bits() & mask).into())
         }
-        (IpAddr::V6(base), IpAddr::V6(address)) => {
+        IpAddr::V6(address) => {
             let mask = u128::MAX.checked_shl(128u32.saturating_sub(length.into())).unwrap_or(0);
-            base.to_bits() & mask == address.to_bits() & mask
+            IpAddr::V6((address.to_bits() & mask).into())
         }
-        _ => false,
     }
 }
 

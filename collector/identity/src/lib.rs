@@ -25,4 +25,4 @@ pub use answer::Answer;
 pub use claims::{Holders, Pick};
 pub use fixed::{BadLine, Fixed};
 pub use history::{History, Limits, Losses, Version};
-pub use object::{Object, Unreadable};
+pub use object::{Named, Object, Unreadable};

@@ -1,8 +1,8 @@
 //! JSON of an object → what Weir keeps of it. Lenient: a field that is absent or of another type is as if it were not
 //! there, since clusters are of many versions; only an object without name or UID is no use.
 //!
-//! Never kept: annotations but the two that name a static pod, environment variables, commands, and whatever else may hold
-//! a secret.
+//! What is kept is in the form that Kubernetes has it: read again (from `k8s_objects`), it gives the same object. Never kept:
+//! annotations but the one that names a static pod, environment variables, commands, and whatever else may hold a secret.
 
 use std::net::IpAddr;
 
@@ -13,6 +13,9 @@ use crate::kinds::Kind;
 
 /// Labels of one object that are kept; Kubernetes itself has no bound but the object's size.
 const MOST_LABELS: usize = 64;
+
+/// A static pod's cgroup has the hash of its file; its mirror in the API has a UID of its own, and this.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// An object that can't be kept. The watch counts it and goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,8 +52,23 @@ pub struct Object {
     pub node: Option<SmolStr>,
     /// What only its kind has.
     pub detail: Detail,
-    /// The rest that is kept, as JSON.
+    /// What is kept of its JSON.
     pub rest: Value,
+}
+
+/// What `k8s_objects` has in columns of their own; the rest is its `object`.
+#[derive(Clone, Debug)]
+pub struct Named<'a> {
+    /// The namespace.
+    pub namespace: Option<&'a str>,
+    /// The name.
+    pub name: &'a str,
+    /// The UID.
+    pub uid: &'a str,
+    /// Kubernetes' version of it.
+    pub resource_version: &'a str,
+    /// The labels.
+    pub labels: &'a [(SmolStr, SmolStr)],
 }
 
 /// An entry of `ownerReferences`.
@@ -133,7 +151,7 @@ impl Object {
             addresses: Vec::new(),
             node: None,
             detail: Detail::None,
-            rest: Value::Null,
+            rest: kept(kind, json),
         };
         match (kind.group, kind.kind) {
             ("", "Pod") => pod(&mut object, json),
@@ -143,18 +161,35 @@ impl Object {
             ("k8s.ovn.org", "EgressIP") => egress_ip(&mut object, json),
             ("gateway.networking.k8s.io", "Gateway") => {
                 object.addresses = addresses(&json["status"]["addresses"], "value");
-                object.rest = spec.clone();
             }
             ("networking.istio.io", "ServiceEntry") => {
                 object.addresses = list(&spec["addresses"]).iter().filter_map(address).collect();
                 object.detail = Detail::Entry { host: text(&spec["hosts"][0]) };
-                object.rest = spec.clone();
             }
-            _ => object.rest = spec.clone(),
+            _ => {}
         }
         object.addresses.sort_unstable();
         object.addresses.dedup();
         Ok(object)
+    }
+
+    /// Reads what was kept of an object; the same as was read then.
+    ///
+    /// # Errors
+    /// As [`Object::read`].
+    pub fn restore(kind: Kind, named: &Named<'_>, rest: &Value) -> Result<Object, Unreadable> {
+        let mut json = if rest.is_object() { rest.clone() } else { json!({}) };
+        if !json["metadata"].is_object() {
+            json["metadata"] = json!({});
+        }
+        let metadata = &mut json["metadata"];
+        metadata["namespace"] = named.namespace.into();
+        metadata["name"] = named.name.into();
+        metadata["uid"] = named.uid.into();
+        metadata["resourceVersion"] = named.resource_version.into();
+        let labels = named.labels.iter().map(|(key, value)| (key.to_string(), value.as_str().into()));
+        metadata["labels"] = Value::Object(labels.collect());
+        Object::read(kind, &json)
     }
 
     /// Whether it differs in nothing but Kubernetes' version: a heartbeat, an annotation.
@@ -183,9 +218,7 @@ fn pod(object: &mut Object, json: &Value) {
     let (spec, status) = (&json["spec"], &json["status"]);
     let annotations = &json["metadata"]["annotations"];
     let phase = text(&status["phase"]);
-    let states = list(&status["containerStatuses"]);
     let is_leaving = json["metadata"]["deletionTimestamp"].is_string();
-    let has_ended = !states.is_empty() && states.iter().all(|each| each["state"]["terminated"].is_object());
     let containers = list(&spec["containers"]);
     let ports = containers.iter().flat_map(|each| list(&each["ports"]));
     let host_network = spec["hostNetwork"].as_bool().unwrap_or(false);
@@ -198,10 +231,9 @@ fn pod(object: &mut Object, json: &Value) {
     host_addresses.dedup();
     object.detail = Detail::Pod {
         host_network,
-        is_over: matches!(phase.as_deref(), Some("Succeeded" | "Failed")) || is_leaving && has_ended,
+        is_over: matches!(phase.as_deref(), Some("Succeeded" | "Failed")) || is_leaving && has_ended(status),
         started: time(&status["startTime"]),
-        // A static pod's cgroup has the hash of its file; its mirror in the API has a UID of its own.
-        cgroup_uid: text(&annotations["kubernetes.io/config.mirror"]),
+        cgroup_uid: text(&annotations[MIRROR]),
         host_ports: ports
             .filter_map(|each| {
                 port(&each["hostPort"]).or_else(|| port(&each["containerPort"]).filter(|_| host_network))
@@ -209,16 +241,6 @@ fn pod(object: &mut Object, json: &Value) {
             .collect(),
         host_addresses,
     };
-    object.rest = json!({
-        "phase": phase,
-        "hostNetwork": host_network,
-        "serviceAccountName": spec["serviceAccountName"],
-        "owner": object.owner.as_ref().map(|owner| json!({"kind": *owner.kind, "name": *owner.name})),
-        "containers": containers.iter().map(|each| json!({
-            "name": each["name"], "image": each["image"], "ports": each["ports"],
-        })).collect::<Vec<_>>(),
-        "deletionTimestamp": json["metadata"]["deletionTimestamp"],
-    });
 }
 
 fn service(object: &mut Object, json: &Value) {
@@ -227,9 +249,6 @@ fn service(object: &mut Object, json: &Value) {
     object.addresses.extend(address(&spec["clusterIP"]));
     object.addresses.extend(list(&spec["externalIPs"]).iter().filter_map(address));
     object.addresses.extend(addresses(&json["status"]["loadBalancer"]["ingress"], "ip"));
-    object.rest = json!({
-        "type": spec["type"], "ports": spec["ports"], "selector": spec["selector"], "externalName": spec["externalName"],
-    });
 }
 
 fn node(object: &mut Object, json: &Value) {
@@ -242,7 +261,6 @@ fn node(object: &mut Object, json: &Value) {
         pod_networks: networks.collect(),
         kubelet_port: port(&status["daemonEndpoints"]["kubeletEndpoint"]["Port"]).unwrap_or(10_250),
     };
-    object.rest = json!({ "podCIDRs": spec["podCIDRs"], "providerID": spec["providerID"] });
 }
 
 fn endpoints(object: &mut Object, json: &Value) {
@@ -253,13 +271,6 @@ fn endpoints(object: &mut Object, json: &Value) {
         service: object.label("kubernetes.io/service-name").cloned(),
         ports: list(&json["ports"]).iter().filter_map(|each| port(&each["port"])).collect(),
     };
-    object.rest = json!({
-        "ports": json["ports"],
-        "endpoints": endpoints.iter().map(|each| json!({
-            "addresses": each["addresses"], "conditions": each["conditions"], "nodeName": each["nodeName"],
-            "zone": each["zone"], "pod": each["targetRef"]["name"],
-        })).collect::<Vec<_>>(),
-    });
 }
 
 fn egress_ip(object: &mut Object, json: &Value) {
@@ -269,12 +280,79 @@ fn egress_ip(object: &mut Object, json: &Value) {
     object.addresses = list(&json["spec"]["egressIPs"]).iter().filter_map(address).collect();
     object.addresses.extend(assigned.iter().map(|(address, _)| *address));
     object.detail = Detail::Egress { assigned };
-    object.rest = json["spec"].clone();
+}
+
+/// What is kept, in the form that Kubernetes has it.
+fn kept(kind: Kind, json: &Value) -> Value {
+    let (metadata, spec, status) = (&json["metadata"], &json["spec"], &json["status"]);
+    let mut own = pick(metadata, &["creationTimestamp", "deletionTimestamp"]);
+    if let Some(controller) = controller(&metadata["ownerReferences"]) {
+        own["ownerReferences"] = json!([pick(controller, &["kind", "name", "uid", "controller"])]);
+    }
+    let mut rest = match (kind.group, kind.kind) {
+        ("", "Pod") => {
+            own["annotations"] = pick(&metadata["annotations"], &[MIRROR]);
+            let containers =
+                list(&spec["containers"]).iter().map(|each| pick(each, &["name", "image", "ports"]));
+            let mut kept_spec = pick(spec, &["nodeName", "hostNetwork", "serviceAccountName"]);
+            kept_spec["containers"] = containers.collect();
+            let mut status_kept =
+                pick(status, &["phase", "startTime", "hostIP", "hostIPs", "podIP", "podIPs"]);
+            if has_ended(status) {
+                status_kept["containerStatuses"] = json!([{"state": {"terminated": {}}}]);
+            }
+            json!({"spec": kept_spec, "status": status_kept})
+        }
+        ("", "Service") => json!({
+            "spec": pick(spec, &["type", "ports", "selector", "externalName", "clusterIP", "clusterIPs", "externalIPs"]),
+            "status": pick(status, &["loadBalancer"]),
+        }),
+        ("", "Node") => json!({
+            "spec": pick(spec, &["podCIDRs", "providerID"]),
+            "status": pick(status, &["addresses", "daemonEndpoints"]),
+        }),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            let endpoints = list(&json["endpoints"]).iter().map(|each| {
+                let mut endpoint = pick(each, &["addresses", "conditions", "nodeName", "zone"]);
+                endpoint["targetRef"] = pick(&each["targetRef"], &["kind", "name"]);
+                endpoint
+            });
+            json!({"ports": json["ports"], "endpoints": endpoints.collect::<Value>()})
+        }
+        ("k8s.ovn.org", "EgressIP") => json!({"spec": spec, "status": pick(status, &["items"])}),
+        ("gateway.networking.k8s.io", "Gateway") => {
+            json!({"spec": spec, "status": pick(status, &["addresses"])})
+        }
+        _ if kind.metadata_only => json!({}),
+        _ => json!({"spec": spec}),
+    };
+    rest["metadata"] = own;
+    if !kind.group.is_empty() {
+        // Some kinds of different groups have one name.
+        rest["apiGroup"] = kind.group.into();
+    }
+    rest
+}
+
+/// The fields that are there.
+fn pick(from: &Value, fields: &[&str]) -> Value {
+    let there = fields.iter().filter_map(|field| Some(((*field).to_owned(), from.get(field)?.clone())));
+    Value::Object(there.filter(|(_, value)| !value.is_null()).collect())
+}
+
+/// Whether no container of a pod runs any more.
+fn has_ended(status: &Value) -> bool {
+    let states = list(&status["containerStatuses"]);
+    !states.is_empty() && states.iter().all(|each| each["state"]["terminated"].is_object())
+}
+
+fn controller(references: &Value) -> Option<&Value> {
+    let references = list(references);
+    references.iter().find(|each| each["controller"] == true).or(references.first())
 }
 
 fn owner(references: &Value) -> Option<Owner> {
-    let references = list(references);
-    let controller = references.iter().find(|each| each["controller"] == true).or(references.first())?;
+    let controller = controller(references)?;
     let field = |name: &str| text(&controller[name]);
     Some(Owner { kind: field("kind")?, name: field("name")?, uid: field("uid")? })
 }

@@ -13,10 +13,13 @@ pub enum Format {
     Json,
 }
 
+/// Libraries that log what they return as an error, too: who handles it logs it, once. A filter that names them is heard.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
+
 /// Starts logging. `filter` is a level or `tracing` directives (`info`, `weir_store=debug,warn`); a part of it that
 /// can't be read is left out. Calling it twice in a process (tests do) keeps the first.
 pub fn init(filter: &str, format: Format) {
-    let filter = EnvFilter::builder().parse_lossy(filter);
+    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{filter}"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -7,6 +7,7 @@
 //! | `dictionary.rs` | texts that repeat → a dictionary array                              |
 //! | `tables/`   | one file a table: columns, units, docs, names in other vocabularies    |
 //! | `capture.rs` | a capture on demand: what is asked for, the filter's language              |
+//! | `kubernetes.rs` | how Weir's view of Kubernetes is                                   |
 //! | `batch.rs`  | batch metadata, schema versions, conforming an older or newer batch    |
 //! | `ids.rs`    | connection, trace and span ids, and the names that are types           |
 //! | `time.rs`   | UTC nanoseconds and the interval grid                                  |
@@ -19,6 +20,7 @@ pub mod capture;
 mod dictionary;
 pub mod ids;
 pub mod kinds;
+pub mod kubernetes;
 pub mod schema;
 pub mod tables;
 pub mod time;

@@ -1,7 +1,10 @@
 //! Where the collector listens, and its limits. Loopback until somebody says otherwise.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::Kubernetes;
 
 /// The collector's settings.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct CollectorConfig {
     pub limits: weir_wire::Limits,
     /// Whether captures may have payload; otherwise headers only.
     pub allow_payload_capture: bool,
+    /// Who addresses are.
+    pub identity: IdentityConfig,
     /// How often the collector's own losses become rows of `probe_health`.
     pub health_every: Duration,
 }
@@ -32,7 +37,21 @@ impl Default for CollectorConfig {
             node: "localhost".to_owned(),
             limits: weir_wire::Limits::default(),
             allow_payload_capture: false,
+            identity: IdentityConfig::default(),
             health_every: Duration::from_secs(10),
         }
     }
+}
+
+/// Where names of ends come from. By default from nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityConfig {
+    /// The cluster to watch.
+    pub kubernetes: Option<Kubernetes>,
+    /// A hosts file; read at the start.
+    pub hosts: Option<PathBuf>,
+    /// The static map; read at the start. docs/identity.md has its form.
+    pub map: Option<PathBuf>,
+    /// How much of Kubernetes' history is kept in memory.
+    pub limits: weir_identity::Limits,
 }

@@ -25,6 +25,12 @@ pub struct Counts {
     pub stitched: u64,
     /// Batches, or single spans, refused.
     pub refused: u64,
+    /// Batches that waited for Kubernetes to tell of a pod.
+    pub held: u64,
+    /// Ends of rows whose pod or address Kubernetes had not told of, after the wait.
+    pub unknown_ends: u64,
+    /// Kubernetes' objects that could not be read.
+    pub unreadable_objects: u64,
 }
 
 /// The counters behind [`Counts`], and what was refused by whom and why since the last report.
@@ -35,6 +41,9 @@ pub(crate) struct Counters {
     duplicates: AtomicU64,
     stitched: AtomicU64,
     refused: AtomicU64,
+    held: AtomicU64,
+    unknown_ends: AtomicU64,
+    unreadable_objects: AtomicU64,
     /// (sender, reason) → how many; bounded, since a sender may call itself anything.
     unreported: Mutex<Unreported>,
 }
@@ -52,6 +61,15 @@ impl Counters {
         self.duplicates.fetch_add(duplicates, Ordering::Relaxed);
     }
 
+    pub(crate) fn named(&self, held: u64, unknown_ends: u64) {
+        self.held.fetch_add(held, Ordering::Relaxed);
+        self.unknown_ends.fetch_add(unknown_ends, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unreadable_object(&self) {
+        self.unreadable_objects.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn refused(&self, sender: &str, reason: &'static str, count: u64) {
         self.refused.fetch_add(count, Ordering::Relaxed);
         let mut unreported = self.unreported.lock();
@@ -66,6 +84,9 @@ impl Counters {
             duplicates: self.duplicates.load(Ordering::Relaxed),
             stitched: self.stitched.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            held: self.held.load(Ordering::Relaxed),
+            unknown_ends: self.unknown_ends.load(Ordering::Relaxed),
+            unreadable_objects: self.unreadable_objects.load(Ordering::Relaxed),
         }
     }
 
@@ -97,20 +118,78 @@ fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> 
     taken.iter().map(row).collect()
 }
 
+/// What identity could not do, as counters with what is wrong; the totals so far.
+fn of_identity(stage: &Stage) -> [(&'static str, u64, &'static str, &'static str); 5] {
+    let Counts { held, unknown_ends, unreadable_objects, .. } = stage.counts();
+    let losses = stage.enricher().history.read().losses();
+    [
+        ("identity_held", held, "gauge", "batches waited for Kubernetes to tell of a pod"),
+        (
+            "identity_unknown",
+            unknown_ends,
+            "gauge",
+            "ends of rows keep their pod's UID or their address alone: Kubernetes had not told of them in time",
+        ),
+        ("k8s_unreadable", unreadable_objects, "gauge", "objects of Kubernetes had no name or no UID"),
+        (
+            "identity_evicted",
+            losses.evicted,
+            "shed",
+            "who had an address was forgotten before its time, for want of room: late rows may lack names",
+        ),
+        (
+            "identity_refused",
+            losses.refused,
+            "shed",
+            "objects of Kubernetes beyond a million were not taken in",
+        ),
+    ]
+}
+
+/// Rows of what rose since the last report.
+fn identity_rows(
+    stage: &Stage,
+    totals: &[(&'static str, u64, &'static str, &'static str); 5],
+    reported: &[u64; 5],
+) -> Vec<ProbeHealthRow> {
+    let risen = totals.iter().zip(reported).filter(|((_, total, ..), reported)| total > *reported);
+    let row = |((counter, total, kind, message), reported): (
+        &(&'static str, u64, &'static str, &'static str),
+        &u64,
+    )| {
+        ProbeHealthRow {
+            time: stage.now(),
+            node: Some(stage.node().into()),
+            boot_id: Some(stage.boot_id().into()),
+            component: Some("collector".into()),
+            counter: Some(SmolStr::new_static(counter)),
+            value: (total - reported) as i64,
+            kind: Some(SmolStr::new_static(kind)),
+            message: Some(SmolStr::new_static(message)),
+        }
+    };
+    risen.map(row).collect()
+}
+
 /// Writes what was refused into `probe_health`, every `every` and once more at the end.
 pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: CancellationToken) {
+    let mut reported = [0; 5];
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
             () = tokio::time::sleep(every) => false,
         };
         let taken = stage.counters().take();
-        let rows = rows_of(&taken, stage.now(), stage.boot_id());
-        if !rows.is_empty()
-            && let Err(err) = stage.append_own(&rows).await
-        {
-            warn!(%err, "the collector's own counters could not be stored; they are kept for the next report");
-            stage.counters().put_back(taken);
+        let mut rows = rows_of(&taken, stage.now(), stage.boot_id());
+        let totals = of_identity(&stage);
+        rows.extend(identity_rows(&stage, &totals, &reported));
+        let stored = if rows.is_empty() { Ok(()) } else { stage.append_own(&rows).await };
+        match stored {
+            Ok(()) => reported = totals.map(|(_, total, ..)| total),
+            Err(err) => {
+                warn!(%err, "the collector's own counters could not be stored; they are kept for the next report");
+                stage.counters().put_back(taken);
+            }
         }
         if is_last {
             return;

@@ -1,9 +1,10 @@
-//! The collector: receive → stitch → store.
+//! The collector: receive → enrich → stitch → store.
 //!
 //! | file         | subject                                                                       |
 //! |--------------|-------------------------------------------------------------------------------|
 //! | `config.rs`  | where it listens, and its limits                                                |
 //! | `receive/`   | the ways in: Flight (probes, imports), OTLP, and capture files                   |
+//! | `enrich/`    | addresses and pods' UIDs → who they were then: Kubernetes' watch, hosts file, map |
 //! | `capture/`   | the way back: packets on demand, asked of probes, as a pcapng stream             |
 //! | `stage.rs`   | a batch of flows or handshakes → the spans that follow from it → the store       |
 //! | `counters.rs`| what came in, what was refused, and the `probe_health` rows that say so           |
@@ -14,21 +15,25 @@
 pub mod capture;
 mod config;
 mod counters;
+mod enrich;
 pub mod receive;
 mod stage;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use weir_model::kubernetes::KubernetesState;
 use weir_store::Store;
 use weir_wire::control::Switchboard;
 
-pub use config::CollectorConfig;
+pub use config::{CollectorConfig, IdentityConfig};
 pub use counters::Counts;
+pub use enrich::watch::Kubernetes;
 
 /// Why the collector could not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,19 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The operator's map of names says something that isn't one.
+    #[error("identity map {}: {wrong}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong with it.
+        wrong: String,
+    },
+    /// There is no such cluster to ask. One that only doesn't answer is no reason not to start.
+    #[error(
+        "the Kubernetes to watch can't be made out (--kubernetes=FILE takes a kubeconfig, --no-kubernetes none)"
+    )]
+    Kubernetes(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A running collector.
@@ -71,18 +89,28 @@ impl Collector {
         let otlp_http = bind("OTLP over HTTP", "--otlp-http", config.otlp_http_listen).await?;
         let addresses = [flight.1, otlp_grpc.1, otlp_http.1];
 
+        let client = match &config.identity.kubernetes {
+            Some(kubernetes) => Some(kubernetes.client().await.map_err(StartError::Kubernetes)?),
+            None => None,
+        };
+        let status = client.is_some().then(|| Arc::new(enrich::status::Status::new(stage::now())));
+        let enricher = Arc::new(enrich::Enricher::open(&config.identity, status.clone(), &store).await?);
+
         let stop = CancellationToken::new();
-        let stage = Arc::new(stage::Stage::new(store, &config.node));
+        let stage = Arc::new(stage::Stage::new(store, &config.node, enricher));
         let switchboard = Switchboard::default();
         let captures =
             capture::Captures::new(switchboard.clone(), stage.clone(), config.allow_payload_capture);
         let served =
             receive::flight::serve(flight.0, stage.clone(), switchboard, config.limits, stop.clone());
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(served),
             tokio::spawn(receive::otlp::serve(otlp_grpc.0, otlp_http.0, stage.clone(), stop.clone())),
             tokio::spawn(counters::report(stage.clone(), config.health_every, stop.clone())),
         ];
+        if let (Some(client), Some(status)) = (client, status) {
+            tasks.push(tokio::spawn(enrich::watch::run(client, stage.clone(), status, stop.clone())));
+        }
         Ok(Collector { addresses, stage, captures, stop, tasks })
     }
 
@@ -106,6 +134,11 @@ impl Collector {
         &self.captures
     }
 
+    /// How the view of Kubernetes is; also later, from a clone of what is returned.
+    pub fn kubernetes(&self) -> KubernetesView {
+        KubernetesView(self.stage.enricher().clone())
+    }
+
     /// What came in so far.
     pub fn counts(&self) -> Counts {
         self.stage.counts()
@@ -119,6 +152,17 @@ impl Collector {
                 warn!(%err, "a part of the collector ended badly");
             }
         }
+    }
+}
+
+/// Tells how the view of Kubernetes is.
+#[derive(Clone, Debug)]
+pub struct KubernetesView(Arc<enrich::Enricher>);
+
+impl KubernetesView {
+    /// Now.
+    pub fn state(&self) -> KubernetesState {
+        self.0.kubernetes()
     }
 }
 

@@ -1,8 +1,9 @@
-//! A batch of flows or handshakes → the spans that follow from it → the store, both in one durable step.
+//! A batch, with the names of its ends → the spans that follow from it → the store, both in one durable step.
 //!
 //! The spans get metadata derived from the batch's own, so a batch that is sent again makes spans that the store
 //! already has.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,7 @@ use weir_store::{Part, Store, StoreError};
 use weir_wire::{IngestError, Refusal, RefusalReason, Sink};
 
 use crate::counters::{Counters, Counts};
+use crate::enrich::Enricher;
 
 /// Rows up to which stitching takes less than handing it to another thread.
 const INLINE_ROWS: usize = 64;
@@ -30,12 +32,19 @@ pub(crate) struct Stage {
     /// Batches of our own rows (OTLP spans, counters), all tables together: gaps within a table mean nothing.
     sequence: AtomicU64,
     counters: Counters,
+    enricher: Arc<Enricher>,
+}
+
+/// Now, UTC nanoseconds.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }
 
 impl Stage {
-    pub(crate) fn new(store: Store, node: &str) -> Stage {
+    pub(crate) fn new(store: Store, node: &str, enricher: Arc<Enricher>) -> Stage {
         Stage {
             store,
+            enricher,
             node: node.to_owned(),
             boot_id: weir_kit::host::boot_id(),
             sequence: AtomicU64::new(0),
@@ -59,6 +68,10 @@ impl Stage {
         &self.counters
     }
 
+    pub(crate) fn enricher(&self) -> &Arc<Enricher> {
+        &self.enricher
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.counters.counts()
     }
@@ -74,7 +87,7 @@ impl Stage {
     /// Now, UTC nanoseconds.
     #[expect(clippy::unused_self, reason = "whose clock it is, is the stage's to know")]
     pub(crate) fn now(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+        now()
     }
 }
 
@@ -101,6 +114,7 @@ impl Stage {
     async fn take(&self, part: Part) -> Result<(), IngestError> {
         let rows = part.batch.num_rows() as u64;
         let node = part.meta.node.clone();
+        let part = self.enricher.enrich(part, &self.counters).await;
         let parts =
             with_spans(part).await.map_err(|err| self.refuse(&node, RefusalReason::Malformed, &err))?;
         let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();

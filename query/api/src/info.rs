@@ -6,7 +6,24 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use serde::Serialize;
 
+use weir_model::kubernetes::KubernetesState;
+
 use crate::capture::{NoPackets, PacketSource};
+
+/// Who knows how the view of Kubernetes is.
+pub trait KubernetesSource: std::fmt::Debug + Send + Sync {
+    /// Now.
+    fn state(&self) -> KubernetesState;
+}
+
+#[derive(Debug)]
+struct NoKubernetes;
+
+impl KubernetesSource for NoKubernetes {
+    fn state(&self) -> KubernetesState {
+        KubernetesState::off()
+    }
+}
 
 /// How the probe in this process is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +49,8 @@ pub struct ApiInfo {
     pub probe: Arc<RwLock<ProbeState>>,
     /// Who gives packets.
     pub packets: Arc<dyn PacketSource>,
+    /// Who knows how the view of Kubernetes is.
+    pub kubernetes: Arc<dyn KubernetesSource>,
 }
 
 impl ApiInfo {
@@ -42,8 +61,21 @@ impl ApiInfo {
         listeners: Vec<(&'static str, SocketAddr)>,
         probe: Arc<RwLock<ProbeState>>,
     ) -> ApiInfo {
-        let packets = Arc::new(NoPackets);
-        ApiInfo { version, node: node.to_owned(), started: crate::times::now(), listeners, probe, packets }
+        ApiInfo {
+            version,
+            node: node.to_owned(),
+            started: crate::times::now(),
+            listeners,
+            probe,
+            packets: Arc::new(NoPackets),
+            kubernetes: Arc::new(NoKubernetes),
+        }
+    }
+
+    /// The same, with a Kubernetes that is watched.
+    #[must_use]
+    pub fn with_kubernetes(self, kubernetes: Arc<dyn KubernetesSource>) -> ApiInfo {
+        ApiInfo { kubernetes, ..self }
     }
 
     /// The same, with probes that can be asked for packets.

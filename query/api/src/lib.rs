@@ -40,7 +40,7 @@ use weir_query::Engine;
 use weir_store::Store;
 
 pub use capture::{PacketSource, PacketStream};
-pub use info::{ApiInfo, ProbeState};
+pub use info::{ApiInfo, KubernetesSource, ProbeState};
 pub use tables::markdown as tables_markdown;
 
 /// What the API answers from.

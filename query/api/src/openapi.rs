@@ -214,6 +214,10 @@ fn status() -> Value {
                 "started": "2026-11-24T07:00:00.000000000Z",
                 "probe": { "state": "running", "detail": "every connection of this machine" },
                 "probes": [{ "node": "node-1", "version": env!("CARGO_PKG_VERSION"), "allows_payload": false }],
+                "kubernetes": {
+                    "state": "current", "since": "2026-11-24T07:00:01.000000000Z", "message": "",
+                    "kinds": [{ "kind": "Pod", "group": "", "state": "current", "since": "2026-11-24T07:00:01.000000000Z", "objects": 42 }]
+                },
                 "listeners": [{ "name": "http", "address": "127.0.0.1:8480" }],
                 "tables": [{ "name": "flows", "rows_memory": 1207, "rows_sealed": 52_000, "files": 2, "bytes": 1_310_720 }],
                 "health": [{ "node": "node-1", "counter": "connections", "kind": "gauge", "value": 31, "message": "connections and UDP flows that live on" }]
@@ -365,11 +369,34 @@ fn schemas() -> Value {
             "version": text, "node": text, "started": text,
             "probes": list(object(json!({ "node": text, "version": text, "allows_payload": truth }))),
             "probe": object(json!({ "state": { "type": "string", "enum": ["running", "off"] }, "detail": text })),
+            "kubernetes": kubernetes_schema(),
             "listeners": list(object(json!({ "name": text, "address": text }))),
             "tables": list(object(json!({ "name": text, "rows_memory": whole, "rows_sealed": whole, "files": whole, "bytes": whole }))),
             "health": list(json!({ "type": "object" }))
         }))
     })
+}
+
+/// Whether Kubernetes is watched, and whether what is known of it is current.
+fn kubernetes_schema() -> Value {
+    let (text, whole) = (json!({ "type": "string" }), json!({ "type": "integer" }));
+    let state = json!({ "type": "string", "enum": ["off", "starting", "current", "stale"] });
+    let mut kind = json!({ "kind": text, "group": text, "state": state, "objects": whole });
+    let mut schema = json!({ "state": state, "message": text });
+    // Absent: no error, and nothing watched.
+    kind = optional(&kind, &["since", "error"]);
+    schema["kinds"] = json!({ "type": "array", "items": kind });
+    optional(&schema, &["since"])
+}
+
+/// An object of these properties, and of texts that may be absent.
+fn optional(required: &Value, texts: &[&str]) -> Value {
+    let names: Vec<&String> = required.as_object().map(|all| all.keys().collect()).unwrap_or_default();
+    let mut properties = required.clone();
+    for name in texts {
+        properties[*name] = json!({ "type": "string" });
+    }
+    json!({ "type": "object", "properties": properties, "required": names })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
+use weir_model::kubernetes::KubernetesState;
 
 use crate::error::ApiError;
 use crate::{Api, encode, times};
@@ -54,10 +55,30 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
         "started": times::text(api.info.started),
         "probe": *api.info.probe.read(),
         "probes": api.info.packets.probes(),
+        "kubernetes": kubernetes(&api.info.kubernetes.state()),
         "listeners": listeners,
         "tables": tables,
         "health": health,
     })))
+}
+
+/// Whether there is a watch of Kubernetes, whether it is current, and since when; `since` and `error` where there is one.
+fn kubernetes(state: &KubernetesState) -> Value {
+    let kinds = state.kinds.iter().map(|kind| {
+        let mut told =
+            json!({ "kind": kind.kind, "group": kind.group, "state": kind.state, "objects": kind.objects });
+        told["since"] = times::text(kind.since).into();
+        if let Some(error) = &kind.error {
+            told["error"] = error.as_str().into();
+        }
+        told
+    });
+    let mut told =
+        json!({ "state": state.state, "message": state.message, "kinds": kinds.collect::<Vec<_>>() });
+    if state.since != 0 {
+        told["since"] = times::text(state.since).into();
+    }
+    told
 }
 
 /// Alive: it answers.
@@ -94,6 +115,11 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
         page,
         "# HELP weir_probe_running Whether the probe in this process runs.\n# TYPE weir_probe_running gauge\nweir_probe_running {}",
         u8::from(api.info.probe.read().state == "running")
+    );
+    let _ = writeln!(
+        page,
+        "# HELP weir_kubernetes_current Whether the view of Kubernetes is current.\n# TYPE weir_kubernetes_current gauge\nweir_kubernetes_current {}",
+        u8::from(api.info.kubernetes.state().state == "current")
     );
     let _ = writeln!(
         page,

@@ -2,6 +2,7 @@
 //! of its own, and the in-process probe ships over loopback by the same way as one on another node.
 
 mod banner;
+mod identity;
 pub(crate) mod listen;
 mod packets;
 mod probe;
@@ -31,6 +32,8 @@ pub(crate) struct Args {
     /// Let `weir capture --payload` have what packets carry; otherwise captures have their headers only.
     #[arg(long, env = "WEIR_ALLOW_PAYLOAD_CAPTURE")]
     allow_payload_capture: bool,
+    #[command(flatten)]
+    identity: identity::Args,
     /// How much the probe records: more costs the machine more.
     #[arg(long, env = "WEIR_PROBE_LEVEL", value_enum, default_value = "exchanges")]
     probe_level: weir_probe::Level,
@@ -68,6 +71,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         otlp_http_listen: args.listen.otlp_http,
         node: node.clone(),
         allow_payload_capture: args.allow_payload_capture,
+        identity: args.identity.config(),
         ..CollectorConfig::default()
     };
     let collector = Collector::start(config, store.clone()).await.context("start the collector")?;
@@ -82,7 +86,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let engine = Arc::new(Engine::new(store.clone(), Limits::default())?);
     let probe = probe::start(&args, &node, listeners.flight, &dir, &stop).await;
     let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state())
-        .with_packets(Arc::new(packets::Packets(collector.captures().clone())));
+        .with_packets(Arc::new(packets::Packets(collector.captures().clone())))
+        .with_kubernetes(Arc::new(identity::View(collector.kubernetes())));
     let router = weir_api::router(Api::new(engine.clone(), store.clone(), info)).fallback(crate::ui::page);
     let servers =
         [listen::serve(http, router.clone(), stop.clone()), listen::serve(jaeger, router, stop.clone())];

@@ -56,6 +56,12 @@ table! {
     container: Text [""] {otel: "container.id"};
     /// Pod of this end; the pod's UID until Kubernetes tells its name.
     pod: Text [""] {otel: "k8s.pod.name"};
+    /// Namespace of this end's pod.
+    namespace: Text [""] {otel: "k8s.namespace.name"};
+    /// Top owner of this end's pod.
+    workload: Text [""] {otel: "k8s.deployment.name"};
+    /// What `workload` is, as in `flows`.
+    workload_kind: Text [""] {};
     /// What the first bytes, or ALPN, say is spoken: `http/1.1`, `h2`, `postgresql`, `mysql`, `redis`, `smtp`, `ssh`.
     /// Null where they don't.
     application_protocol: Text [""] {otel: "network.protocol.name", zeek: "service"};

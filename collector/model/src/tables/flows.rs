@@ -150,16 +150,18 @@ table! {
     client_pod: Text [""] {otel: "k8s.pod.name"};
     /// Kubernetes namespace of the client.
     client_namespace: Text [""] {otel: "k8s.namespace.name"};
-    /// Top owner of the client's pod, or the systemd unit of a host process.
+    /// Top owner of the client's pod, the service or gateway that its address is of, the part of the control plane that it
+    /// is (`kube-apiserver`, `kubelet`, `etcd`, `dns`), or the systemd unit of a host process.
     client_workload: Text [""] {otel: "k8s.deployment.name"};
-    /// What `client_workload` is: Deployment, StatefulSet, DaemonSet, Job, CronJob, Pod, or unit (systemd).
+    /// What `client_workload` is: Deployment, StatefulSet, DaemonSet, Job, CronJob, Pod, ReplicaSet or another owner, Service,
+    /// Gateway, `EgressIP`, control-plane, or unit (systemd).
     client_workload_kind: Text [""] {};
     /// Node that the client ran on.
     client_node: Text [""] {otel: "k8s.node.name"};
     /// Zone that the client ran in (label `topology.kubernetes.io/zone`).
     client_zone: Text [""] {otel: "cloud.availability_zone"};
-    /// What the client's address was at that time: pod, service, node, control-plane, gateway, egress-ip,
-    /// process, external or unknown.
+    /// What the client's address was at the row's `time`: pod, service, node, control-plane, gateway, egress-ip,
+    /// process, external or unknown (of the pods' network, but nobody is known to have had it). docs/identity.md says how.
     client_identity: Text [""] {};
     /// Name of the client outside the cluster: the DNS name it was looked up by, or the SNI.
     client_name: Text [""] {otel: "client.address"};
@@ -174,20 +176,22 @@ table! {
     server_pod: Text [""] {otel: "k8s.pod.name"};
     /// Kubernetes namespace of the server.
     server_namespace: Text [""] {otel: "k8s.namespace.name"};
-    /// Top owner of the server's pod, or the systemd unit of a host process.
+    /// Top owner of the server's pod, the service or gateway that its address is of, the part of the control plane that it
+    /// is (`kube-apiserver`, `kubelet`, `etcd`, `dns`), or the systemd unit of a host process.
     server_workload: Text [""] {otel: "k8s.deployment.name"};
-    /// What `server_workload` is: Deployment, StatefulSet, DaemonSet, Job, CronJob, Pod, or unit (systemd).
+    /// What `server_workload` is: Deployment, StatefulSet, DaemonSet, Job, CronJob, Pod, ReplicaSet or another owner, Service,
+    /// Gateway, `EgressIP`, control-plane, or unit (systemd).
     server_workload_kind: Text [""] {};
     /// Node that the server ran on.
     server_node: Text [""] {otel: "k8s.node.name"};
     /// Zone that the server ran in (label `topology.kubernetes.io/zone`).
     server_zone: Text [""] {otel: "cloud.availability_zone"};
-    /// What the server's address was at that time: pod, service, node, control-plane, gateway, egress-ip,
-    /// process, external or unknown.
+    /// What the server's address was at the row's `time`: pod, service, node, control-plane, gateway, egress-ip,
+    /// process, external or unknown (of the pods' network, but nobody is known to have had it). docs/identity.md says how.
     server_identity: Text [""] {};
     /// Name of the server outside the cluster: the DNS name it was looked up by, or the SNI.
     server_name: Text [""] {otel: "server.address"};
-    /// `internal` (both ends in the cluster), `ingress`, `egress`, or `node` (both ends on this node or unknown
+    /// `internal` (both ends in the cluster), `ingress`, `egress`, or `node` (both ends processes of one node, or unknown
     /// to Kubernetes).
     direction: Text [""] {ipfix: "flowDirection (61)"};
     /// `tls`, `mtls`, `plaintext`, or `unknown` (nothing seen that proves either). `mtls` in TLS 1.3 is a conclusion: see
