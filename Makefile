@@ -44,8 +44,8 @@ ui/dist/index.html: ui/node_modules/.package-lock.json $(shell find ui/src ui/in
 	@cd ui && npm run --silent build && touch dist/index.html
 
 .PHONY: test
-test: ## Install what tests need and run everything that CI runs (~25 min from nothing, 4 min when warm)
-	$(call step,setup,seconds; 3 min from nothing,deploy/setup.sh test)
+test: ## Install what tests need and run everything that CI runs (~35 min from nothing, 4 min when warm)
+	$(call step,setup,seconds; 13 min from nothing,deploy/setup.sh test)
 	$(call step,web page: lint and unit tests,1 min,$(MAKE) -s ui-check)
 	$(call step,format,2 s,cargo fmt --all --check)
 	$(call step,build without the BPF toolchain,seconds; 13 min from nothing,cargo build --locked --workspace --bins)

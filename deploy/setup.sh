@@ -75,6 +75,22 @@ aioquic() {
   .tools/python/bin/pip install --quiet "aioquic==$version"
 }
 
+kubernetes() {
+  # A real Kubernetes API server for tests: built once from the Go module proxy, at the version and sums of its go.mod.
+  local peer=deploy/e2e/tests/kubernetes/peer to=.tools/kubernetes version
+  version=$(awk '$1 == "require" && $2 == "k8s.io/kubernetes" { print $3 }' "$peer/go.mod")
+  [ -x "$to/kube-apiserver" ] && [ "$(cat "$to/version" 2>/dev/null)" = "$version" ] && return 0
+  say "building kube-apiserver $version into .tools (10 min on 2 cores, once)"
+  export PATH="$PWD/.tools/go/bin:$PATH"
+  mkdir -p "$to"
+  # Without a version of its own it serves no API that is older than itself.
+  local package=k8s.io/component-base/version
+  (cd "$peer" && CGO_ENABLED=0 go build -trimpath -o "$OLDPWD/$to/kube-apiserver" \
+    -ldflags "-s -w -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(cut -d. -f2 <<<"$version")" \
+    k8s.io/kubernetes/cmd/kube-apiserver)
+  echo "$version" > "$to/version"
+}
+
 case ${1:-run} in
   run)
     apt_packages cc=build-essential curl=curl git=git /etc/ssl/certs/ca-certificates.crt=ca-certificates pkg-config=pkg-config ip=iproute2
@@ -83,7 +99,11 @@ case ${1:-run} in
     "$0" run
     apt_packages chromium=chromium tshark=tshark capinfos=wireshark-common openssl=openssl ip=iproute2 nft=nftables nginx=nginx-light python3=python3 \
       /usr/share/doc/python3-venv=python3-venv tcpdump=tcpdump /usr/sbin/dnsmasq=dnsmasq-base dig=bind9-dnsutils gnutls-cli=gnutls-bin
-    golang; go_peers; aioquic ;;
+    had_etcd=$(command -v etcd || true)
+    apt_packages etcd=etcd-server
+    # The package starts a server, which nobody asked for: the tests start their own.
+    if [ -z "$had_etcd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now etcd; fi
+    golang; go_peers; aioquic; kubernetes ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)
