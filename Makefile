@@ -112,6 +112,11 @@ conformance: ## Score connections, TLS, QUIC, DTLS and DNS against captures with
 	@cargo build --locked --quiet --workspace --example conformance
 	@target/debug/examples/conformance ../shared/pcaps
 
+.PHONY: stitch
+stitch: ## Score the inference of who asked whom against simple rules, where ../shared/stitch is present
+	@if [ -d ../shared/stitch ]; then cargo build --locked --quiet --workspace --bin weir && deploy/stitch.sh target/debug/weir ../shared/stitch; \
+	else echo "no ../shared/stitch here, so nothing to score; 'weir bench stitch FILE' takes exchanges of your own"; fi
+
 .PHONY: bench
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
 	@cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench import --bench aggregate

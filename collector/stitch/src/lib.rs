@@ -8,18 +8,20 @@
 //! | `handshake.rs`  | a TLS handshake → a child span of its connection                   |
 //! | `ends.rs`       | the two ends: which service, which resource                        |
 //! | `attributes.rs` | attributes with their types                                        |
+//! | `infer.rs`      | exchanges → which one was made for which                           |
 //!
 //! One trace a connection, its id made of the connection's. The client's end (or an observer on the path) gives
 //! the root, kind `client`; the server's end its child, kind `server`; each has `connect` and TLS children of
 //! its own. A child may come long before its parent, since a connection's span is made when it ends, or without
 //! it, where nobody observed that end: who reads shows such a span as a root.
 //!
-//! Never here: I/O, clocks, memory from one batch to the next.
+//! Never here: I/O, clocks; memory from one batch to the next, except what [`infer`] holds and has learned.
 
 mod attributes;
 mod connection;
 mod ends;
 mod handshake;
+pub mod infer;
 
 use weir_model::{FlowRow, SmolStr, SpanRow, TlsHandshakeRow, ids};
 

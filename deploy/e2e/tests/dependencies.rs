@@ -41,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "weir-model",
             "weir-probe",
             "weir-query",
+            "weir-stitch",
             "weir-store",
             "weir-wire",
         ],

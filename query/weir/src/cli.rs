@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod capture;
 mod client;
 mod demo;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Say what this machine lets the probe see, and what is missing.
     Doctor(doctor::Args),
+    /// Measure a part of Weir on data of your own.
+    Bench(bench::Args),
     /// One service of the demo, started by `weir demo` itself.
     #[command(hide = true)]
     DemoService(demo::ServiceArgs),
@@ -55,6 +58,7 @@ impl Command {
             Command::Capture(args) => capture::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Doctor(args) => doctor::run(&args),
+            Command::Bench(args) => bench::run(&args),
             Command::DemoService(args) => demo::run_service(args).await,
         }
     }

@@ -1,0 +1,336 @@
+//! Who asked whom: the request that each call was made for, from timing alone where nothing better is known.
+//!
+//! | file               | subject                                                                  |
+//! |--------------------|--------------------------------------------------------------------------|
+//! | `infer/exchange.rs`  | what comes in, what goes out                                           |
+//! | `infer/clock.rs`     | how far two services' clocks are apart                                 |
+//! | `infer/service.rs`   | one service: what was learned of it, in rounds of choosing and learning |
+//! | `infer/behaviour.rs` | what an operation's calls and end follow, and how long after           |
+//! | `infer/pattern.rs`   | which calls it makes, and how many                                     |
+//! | `infer/timing.rs`    | gaps as densities                                                      |
+//! | `infer/assign.rs`    | all calls of a service at once: the likeliest whole                    |
+//!
+//! Exchanges are added in any order. [`Inference::settle`] takes a time before which all has come, gives the links of the
+//! calls that are old enough to be sure of what surrounds them, and learns from these; the younger ones stay for the next
+//! time. What was learned stays. Both ends of a service's work are judged by the service's own clock, so that what other
+//! clocks say doesn't matter, except where only the other end was seen.
+//!
+//! Never here: I/O, clocks, randomness. The same exchanges give the same links in whatever order they came.
+
+mod assign;
+mod behaviour;
+mod clock;
+mod exchange;
+mod pattern;
+mod service;
+mod timing;
+
+use std::collections::{BTreeMap, HashMap};
+
+use assign::{Call, Effort, NONE, Request};
+use clock::Clocks;
+pub use exchange::{Cause, Exchange, Link, Method, Name, Span};
+use service::{Service, Work};
+
+/// ln of how much likelier a cause is that the kernel could only guess.
+const GUESSED_CAUSE: f64 = 3.0;
+
+/// How links are inferred.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long an exchange waits for those around it, ns: a request that takes longer than this may come too late for its
+    /// calls.
+    pub wait_ns: i64,
+    /// Links below this confidence are not told: the trace is split there.
+    pub min_confidence: f32,
+    /// Exchanges kept at once; beyond, the oldest are settled before their time.
+    pub max_exchanges: usize,
+    /// Hypotheses kept at once for a service: more are slower, and right more often where much happens at once.
+    pub width: usize,
+    /// How often a service that is new is gone through again with what was just learned of it.
+    pub rounds: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { wait_ns: 10_000_000_000, min_confidence: 0.5, max_exchanges: 500_000, width: 48, rounds: 4 }
+    }
+}
+
+/// Exchanges in, links out; what was learned of services in between.
+#[derive(Debug)]
+pub struct Inference {
+    config: Config,
+    names: HashMap<String, Name>,
+    services: BTreeMap<Name, Service>,
+    clocks: Clocks,
+    held: Vec<Held>,
+    ready: Vec<Link>,
+}
+
+/// An exchange that is still needed: to find its request, or the calls that were made for it.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    exchange: Exchange,
+    /// The times at the client and at the server, by the clock of each.
+    client: Span,
+    server: Span,
+    linked: Linked,
+    /// Whether it was learned from, as a request.
+    is_learned: bool,
+}
+
+impl Inference {
+    /// An inference that knows nothing yet.
+    pub fn new(config: Config) -> Inference {
+        Inference {
+            config,
+            names: HashMap::new(),
+            services: BTreeMap::new(),
+            clocks: Clocks::default(),
+            held: Vec::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// The short form of a service's or an operation's name.
+    pub fn name(&mut self, text: &str) -> Name {
+        if let Some(&name) = self.names.get(text) {
+            return name;
+        }
+        let name = Name(self.names.len() as u32);
+        self.names.insert(text.to_owned(), name);
+        name
+    }
+
+    /// Takes an exchange. Those without any time are none.
+    pub fn add(&mut self, exchange: Exchange) {
+        let Some(some) = exchange.client_time.or(exchange.server_time) else { return };
+        if self.held.len() >= self.config.max_exchanges {
+            let middle = self.middle_ns();
+            let links = self.settle_until(middle, middle);
+            self.ready.extend(links);
+        }
+        self.held.push(Held {
+            exchange,
+            client: some,
+            server: some,
+            linked: Linked::NotYet,
+            is_learned: false,
+        });
+    }
+
+    /// How many exchanges are kept.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The links of all calls that ended [`Config::wait_ns`] before `watermark_ns`, before which all exchanges have been added.
+    pub fn settle(&mut self, watermark_ns: i64) -> Vec<Link> {
+        let horizon = watermark_ns.saturating_sub(self.config.wait_ns);
+        let links = self.settle_until(horizon, horizon.saturating_sub(self.config.wait_ns));
+        [std::mem::take(&mut self.ready), links].concat()
+    }
+
+    /// The links of all calls that are left.
+    pub fn finish(&mut self) -> Vec<Link> {
+        let links = self.settle_until(i64::MAX, i64::MAX);
+        [std::mem::take(&mut self.ready), links].concat()
+    }
+
+    fn middle_ns(&self) -> i64 {
+        let mut ends: Vec<i64> = self.held.iter().map(Held::end).collect();
+        let middle = ends.len() / 2;
+        *ends.select_nth_unstable(middle).1
+    }
+
+    /// Links the calls that ended until `horizon`, and keeps what ended after `needed_after`.
+    fn settle_until(&mut self, horizon: i64, needed_after: i64) -> Vec<Link> {
+        self.held.sort_unstable_by_key(|held| {
+            (held.exchange.client_time, held.exchange.server_time, held.exchange.id)
+        });
+        self.clocks.learn(self.held.iter().map(|held| &held.exchange));
+        for held in &mut self.held {
+            (held.client, held.server) = self.clocks.both_ends(&held.exchange);
+        }
+        let ids: HashMap<u64, u32> =
+            self.held.iter().enumerate().map(|(at, held)| (held.exchange.id, at as u32)).collect();
+        let mut parts = self.parts(&ids);
+        let mut links = Vec::new();
+        for (name, part) in &mut parts {
+            let service = self.services.entry(*name).or_default();
+            let effort = Effort::of_width(self.config.width);
+            let choices = service.solve(&mut part.work, self.config.rounds, effort);
+            let held = &mut self.held;
+            for (&at, choice) in part.calls.iter().zip(&choices) {
+                let request = (choice.request != NONE).then(|| part.requests[choice.request as usize]);
+                let parent = request.map(|request| held[request as usize].exchange.id);
+                let call = &mut held[at as usize];
+                if call.linked != Linked::NotYet || call.client.end > horizon {
+                    continue;
+                }
+                call.linked = Linked::to(parent);
+                let is_told = call.told_parent().is_some();
+                links.push(Link {
+                    child: call.exchange.id,
+                    parent: parent.filter(|_| choice.confidence >= self.config.min_confidence),
+                    method: if is_told { Method::Thread } else { Method::Timing },
+                    confidence: choice.confidence,
+                });
+            }
+            let is_over = |at: u32| {
+                let held = &held[at as usize];
+                held.server.end <= horizon && !held.is_learned
+            };
+            let over: Vec<bool> = part.requests.iter().map(|&at| is_over(at)).collect();
+            service.learn(&part.work, &choices, &over);
+            for (&at, _) in part.requests.iter().zip(&over).filter(|(_, is_over)| **is_over) {
+                held[at as usize].is_learned = true;
+            }
+        }
+        self.link_what_is_certain(horizon, &ids, &mut links);
+        links.sort_unstable_by_key(|link| link.child);
+        self.cut_circles(&ids, &mut links);
+        self.held.retain(|held| held.end() > needed_after);
+        links
+    }
+
+    /// Each service's part of what is held, as indexes and as [`Work`], in the order of time.
+    fn parts(&mut self, ids: &HashMap<u64, u32>) -> Vec<(Name, Part)> {
+        let mut parts: BTreeMap<Name, Part> = BTreeMap::new();
+        for (at, held) in self.held.iter().enumerate() {
+            let parent =
+                held.linked.parent().or(held.told_parent().filter(|_| held.linked == Linked::NotYet));
+            let is_settled = held.linked != Linked::NotYet || parent.is_some();
+            // Its request is known and gone, or it is known to have none.
+            if is_settled && !self.is_request_of(held, parent, ids) {
+                continue;
+            }
+            if let Some(client) = held.exchange.client {
+                parts.entry(client).or_default().calls.push(at as u32);
+            }
+        }
+        for (at, held) in self.held.iter().enumerate() {
+            if let Some(part) = parts.get_mut(&held.exchange.server) {
+                part.requests.push(at as u32);
+            }
+        }
+        for (name, part) in &mut parts {
+            let service = self.services.entry(*name).or_default();
+            part.fill(service, &self.held, ids);
+        }
+        parts.into_iter().collect()
+    }
+
+    /// Whether `parent` is held, and a request to the service that made this call.
+    fn is_request_of(&self, call: &Held, parent: Option<u64>, ids: &HashMap<u64, u32>) -> bool {
+        let request = parent.and_then(|parent| ids.get(&parent)).map(|&at| &self.held[at as usize]);
+        request.is_some_and(|request| Some(request.exchange.server) == call.exchange.client)
+    }
+
+    /// Takes away what would make an exchange the cause of itself: clocks that differ may show two services' calls to each
+    /// other each within the other.
+    fn cut_circles(&mut self, ids: &HashMap<u64, u32>, links: &mut [Link]) {
+        let at = |id: u64| ids.get(&id).map(|&at| at as usize);
+        for link in links {
+            let Some(child) = at(link.child) else { continue };
+            let mut above = link.parent.and_then(at);
+            let mut steps = 0;
+            while let Some(next) = above
+                && next != child
+                && steps < self.held.len()
+            {
+                above = self.held[next].linked.parent().and_then(at);
+                steps += 1;
+            }
+            if above.is_some() {
+                link.parent = None;
+                self.held[child].linked = Linked::ToNone;
+            }
+        }
+    }
+
+    /// Links to requests that the probe knows, and that nobody has shown here.
+    fn link_what_is_certain(&mut self, horizon: i64, ids: &HashMap<u64, u32>, links: &mut Vec<Link>) {
+        for at in 0..self.held.len() {
+            let held = &self.held[at];
+            let parent = held.told_parent();
+            let is_due =
+                held.linked == Linked::NotYet && held.client.end <= horizon && held.exchange.client.is_some();
+            if parent.is_some() && is_due && !self.is_request_of(held, parent, ids) {
+                let child = held.exchange.id;
+                self.held[at].linked = Linked::to(parent);
+                links.push(Link { child, parent, method: Method::Thread, confidence: 1.0 });
+            }
+        }
+    }
+}
+
+/// Whether an exchange's link was given, and to which request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Linked {
+    NotYet,
+    ToNone,
+    To(u64),
+}
+
+impl Linked {
+    fn to(parent: Option<u64>) -> Linked {
+        parent.map_or(Linked::ToNone, Linked::To)
+    }
+
+    fn parent(self) -> Option<u64> {
+        match self {
+            Linked::To(parent) => Some(parent),
+            Linked::NotYet | Linked::ToNone => None,
+        }
+    }
+}
+
+impl Held {
+    /// The exchange that this one was certainly made for. None is made for itself.
+    fn told_parent(&self) -> Option<u64> {
+        let told = self.exchange.cause.filter(Cause::is_certain).map(|cause| cause.parent);
+        told.filter(|&parent| parent != self.exchange.id)
+    }
+
+    fn end(&self) -> i64 {
+        self.client.end.max(self.server.end)
+    }
+}
+
+/// What one service did: indexes of its requests and calls among those held.
+#[derive(Debug, Default)]
+struct Part {
+    requests: Vec<u32>,
+    calls: Vec<u32>,
+    work: Work,
+}
+
+impl Part {
+    fn fill(&mut self, service: &mut Service, all: &[Held], ids: &HashMap<u64, u32>) {
+        let of = |at: &u32| &all[*at as usize];
+        self.requests.sort_by_key(|at| (of(at).server.start, of(at).server.end, of(at).exchange.id));
+        self.calls.sort_by_key(|at| (of(at).client.start, of(at).client.end, of(at).exchange.id));
+        let places: HashMap<u32, u32> =
+            self.requests.iter().enumerate().map(|(place, &at)| (at, place as u32)).collect();
+        let place_of = |id: u64| places.get(ids.get(&id)?).copied();
+        for at in &self.requests {
+            let Span { start, end } = of(at).server;
+            let operation = service.operation(of(at).exchange.operation);
+            self.work.requests.push(Request { start, end, operation });
+        }
+        for at in &self.calls {
+            let Span { start, end } = of(at).client;
+            let exchange = &of(at).exchange;
+            let kind = service.kind(exchange.server, exchange.operation);
+            let known = of(at).linked.parent().or(of(at).told_parent()).and_then(place_of);
+            let guessed = exchange.cause.filter(|cause| !cause.is_certain());
+            let hinted = guessed.and_then(|cause| place_of(cause.parent)).map(|place| (place, GUESSED_CAUSE));
+            self.work.calls.push(Call { start, end, kind, known, hinted });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
