@@ -5,10 +5,13 @@
 //! | `infer/exchange.rs`  | what comes in, what goes out                                           |
 //! | `infer/clock.rs`     | how far two services' clocks are apart                                 |
 //! | `infer/service.rs`   | one service: what was learned of it, in rounds of choosing and learning |
+//! | `infer/siblings.rs`  | requests of one trace to one service, and whether their places matter  |
 //! | `infer/behaviour.rs` | what an operation's calls and end follow, and how long after           |
 //! | `infer/pattern.rs`   | which calls it makes, and how many                                     |
 //! | `infer/timing.rs`    | gaps as densities                                                      |
 //! | `infer/assign.rs`    | all calls of a service at once: the likeliest whole                    |
+//!
+//! Services are gone through after those that ask them, so that what is found above tells which requests are of one trace.
 //!
 //! Exchanges are added in any order. [`Inference::settle`] takes a time before which all has come, gives the links of the
 //! calls that are old enough to be sure of what surrounds them, and learns from these; the younger ones stay for the next
@@ -23,9 +26,10 @@ mod clock;
 mod exchange;
 mod pattern;
 mod service;
+mod siblings;
 mod timing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use assign::{Call, Effort, NONE, Request};
 use clock::Clocks;
@@ -34,6 +38,9 @@ use service::{Service, Work};
 
 /// ln of how much likelier a cause is that the kernel could only guess.
 const GUESSED_CAUSE: f64 = 3.0;
+
+/// Links that are followed up to the beginning of a trace; deeper than any real one, and the end of what goes in circles.
+const DEEPEST: usize = 64;
 
 /// How links are inferred.
 #[derive(Clone, Debug)]
@@ -155,15 +162,19 @@ impl Inference {
         }
         let ids: HashMap<u64, u32> =
             self.held.iter().enumerate().map(|(at, held)| (held.exchange.id, at as u32)).collect();
-        let mut parts = self.parts(&ids);
+        let parts = self.parts(&ids);
+        let mut above = self.known_above(&ids);
+        let mut places = vec![NONE; self.held.len()];
         let mut links = Vec::new();
-        for (name, part) in &mut parts {
-            let service = self.services.entry(*name).or_default();
+        for (name, mut part) in self.callers_first(parts) {
+            let service = self.services.entry(name).or_default();
+            part.fill(service, &self.held, &ids, &above, &mut places);
             let effort = Effort::of_width(self.config.width);
             let choices = service.solve(&mut part.work, self.config.rounds, effort);
             let held = &mut self.held;
             for (&at, choice) in part.calls.iter().zip(&choices) {
                 let request = (choice.request != NONE).then(|| part.requests[choice.request as usize]);
+                above[at as usize] = request.unwrap_or(NONE);
                 let parent = request.map(|request| held[request as usize].exchange.id);
                 let call = &mut held[at as usize];
                 if call.linked != Linked::NotYet || call.client.end > horizon {
@@ -195,8 +206,8 @@ impl Inference {
         links
     }
 
-    /// Each service's part of what is held, as indexes and as [`Work`], in the order of time.
-    fn parts(&mut self, ids: &HashMap<u64, u32>) -> Vec<(Name, Part)> {
+    /// Each service's part of what is held, as indexes.
+    fn parts(&self, ids: &HashMap<u64, u32>) -> BTreeMap<Name, Part> {
         let mut parts: BTreeMap<Name, Part> = BTreeMap::new();
         for (at, held) in self.held.iter().enumerate() {
             let parent =
@@ -215,11 +226,46 @@ impl Inference {
                 part.requests.push(at as u32);
             }
         }
-        for (name, part) in &mut parts {
-            let service = self.services.entry(*name).or_default();
-            part.fill(service, &self.held, ids);
+        parts
+    }
+
+    /// The services, each after those that ask it, so that the traces of its requests are known. Of those that ask each other
+    /// in a circle, the one comes first that was seen first: names are numbered as they come, and mustn't matter.
+    fn callers_first(&self, mut parts: BTreeMap<Name, Part>) -> Vec<(Name, Part)> {
+        let mut seen = Vec::new();
+        let mut callers: BTreeMap<Name, BTreeSet<Name>> = BTreeMap::new();
+        for held in &self.held {
+            let Exchange { client, server, .. } = held.exchange;
+            if parts.contains_key(&server) {
+                let callers = callers.entry(server).or_insert_with(|| {
+                    seen.push(server);
+                    BTreeSet::new()
+                });
+                callers.extend(client.filter(|client| *client != server && parts.contains_key(client)));
+            }
         }
-        parts.into_iter().collect()
+        let mut ordered = Vec::with_capacity(parts.len());
+        while !seen.is_empty() {
+            let next = seen.iter().position(|name| callers[name].is_empty()).unwrap_or(0);
+            let name = seen.remove(next);
+            for callers in callers.values_mut() {
+                callers.remove(&name);
+            }
+            ordered.extend(parts.remove_entry(&name));
+        }
+        // Nobody was seen to ask these: their calls have no requests.
+        ordered.extend(parts);
+        ordered
+    }
+
+    /// Each exchange's parent among those held, as far as it's settled or known; [`NONE`] where not.
+    fn known_above(&self, ids: &HashMap<u64, u32>) -> Vec<u32> {
+        let parent = |held: &Held| match held.linked {
+            Linked::NotYet => held.told_parent(),
+            linked => linked.parent(),
+        };
+        let parents = self.held.iter().map(|held| parent(held).and_then(|id| ids.get(&id)));
+        parents.map(|parent| parent.copied().unwrap_or(NONE)).collect()
     }
 
     /// Whether `parent` is held, and a request to the service that made this call.
@@ -308,17 +354,30 @@ struct Part {
 }
 
 impl Part {
-    fn fill(&mut self, service: &mut Service, all: &[Held], ids: &HashMap<u64, u32>) {
+    fn fill(
+        &mut self,
+        service: &mut Service,
+        all: &[Held],
+        ids: &HashMap<u64, u32>,
+        above: &[u32],
+        places: &mut [u32],
+    ) {
         let of = |at: &u32| &all[*at as usize];
-        self.requests.sort_by_key(|at| (of(at).server.start, of(at).server.end, of(at).exchange.id));
-        self.calls.sort_by_key(|at| (of(at).client.start, of(at).client.end, of(at).exchange.id));
-        let places: HashMap<u32, u32> =
-            self.requests.iter().enumerate().map(|(place, &at)| (at, place as u32)).collect();
-        let place_of = |id: u64| places.get(ids.get(&id)?).copied();
+        self.requests.sort_unstable_by_key(|at| (of(at).server.start, of(at).server.end, of(at).exchange.id));
+        self.calls.sort_unstable_by_key(|at| (of(at).client.start, of(at).client.end, of(at).exchange.id));
+        for (place, &at) in self.requests.iter().enumerate() {
+            places[at as usize] = place as u32;
+        }
+        // What another service left there is not of this one's requests.
+        let place_of = |id: u64| {
+            let &at = ids.get(&id)?;
+            Some(places[at as usize]).filter(|&place| self.requests.get(place as usize) == Some(&at))
+        };
         for at in &self.requests {
             let Span { start, end } = of(at).server;
             let operation = service.operation(of(at).exchange.operation);
-            self.work.requests.push(Request { start, end, operation });
+            self.work.requests.push(Request { start, end, operation, siblings: None });
+            self.work.traces.push(top(*at, above));
         }
         for at in &self.calls {
             let Span { start, end } = of(at).client;
@@ -330,6 +389,17 @@ impl Part {
             self.work.calls.push(Call { start, end, kind, known, hinted });
         }
     }
+}
+
+/// The beginning of an exchange's trace, as far as it's known.
+fn top(mut at: u32, above: &[u32]) -> u32 {
+    for _ in 0..DEEPEST {
+        match above[at as usize] {
+            NONE => break,
+            parent => at = parent,
+        }
+    }
+    at
 }
 
 #[cfg(test)]

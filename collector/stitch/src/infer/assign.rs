@@ -9,6 +9,7 @@
 
 use super::behaviour::{self, Expectation};
 use super::pattern::NO_CALLS;
+use super::siblings::Siblings;
 
 /// A request that a service had open.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,15 @@ pub(super) struct Request {
     pub(super) end: i64,
     /// Index of its operation's expectation.
     pub(super) operation: usize,
+    /// What is known of other requests of its trace to the service, where that says something.
+    pub(super) siblings: Option<Siblings>,
+}
+
+impl Request {
+    /// When its turn begins, where requests are worked at in their order.
+    fn turn(&self) -> i64 {
+        self.siblings.map_or(self.start, |siblings| siblings.all_came)
+    }
 }
 
 /// A call that a service made.
@@ -39,7 +49,8 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) struct Choice {
     pub(super) request: u32,
     pub(super) confidence: f32,
-    pub(super) order: Order,
+    /// How likely it is that the oldest of several that waited made it, and that a younger one did.
+    pub(super) order: [f32; 2],
 }
 
 /// Whether requests that wait for the same call get it in the order in which they came.
@@ -55,6 +66,9 @@ pub(super) enum Order {
 
 /// A request waits for a call that it makes more often than this (ln).
 const EXPECTED: f64 = -1.0;
+
+/// Stories that are kept before any is forgotten.
+const LEAST_STORIES: usize = 1024;
 
 /// How hard to try.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +96,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) expectations: &'a mut [Expectation],
     /// ln of how often (per tick) calls of a kind are made for no request.
     pub(super) unasked: &'a [f64],
-    /// How long after its end a request may still make calls, and how long before its beginning (clocks differ).
+    pub(super) events: &'a Events,
+    /// How long after its end a request may still make calls.
     pub(super) linger: i64,
-    pub(super) early: i64,
 }
 
 /// One of the things that happen, in the order of time.
@@ -95,6 +109,24 @@ enum Event {
     End(u32),
 }
 
+/// All that happens to a service, in the order of time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Events(Vec<(i64, Event)>);
+
+impl Events {
+    /// Requests are open as much longer as `linger` and `early` say.
+    pub(super) fn of(requests: &[Request], calls: &[Call], linger: i64, early: i64) -> Events {
+        let mut events = Vec::with_capacity(2 * requests.len() + calls.len());
+        for (at, request) in requests.iter().enumerate() {
+            events.push((request.start - early, Event::Begin(at as u32)));
+            events.push((request.end.max(request.start) + linger, Event::End(at as u32)));
+        }
+        events.extend(calls.iter().enumerate().map(|(at, call)| (call.start, Event::Call(at as u32))));
+        events.sort_unstable();
+        Events(events)
+    }
+}
+
 /// Chooses a request for each call. Both are in the order of their beginnings.
 pub(super) fn assign(
     requests: &[Request],
@@ -102,16 +134,9 @@ pub(super) fn assign(
     around: Surroundings<'_>,
     effort: Effort,
 ) -> Vec<Choice> {
-    let mut events = Vec::with_capacity(2 * requests.len() + calls.len());
-    for (at, request) in requests.iter().enumerate() {
-        events.push((request.start - around.early, Event::Begin(at as u32)));
-        events.push((request.end.max(request.start) + around.linger, Event::End(at as u32)));
-    }
-    events.extend(calls.iter().enumerate().map(|(at, call)| (call.start, Event::Call(at as u32))));
-    events.sort_unstable();
-
+    let events = around.events;
     let mut walk = Walk::new(requests, calls, around, effort);
-    for (time, event) in events {
+    for &(time, event) in &events.0 {
         walk.settle_before(time);
         match event {
             Event::Begin(request) => walk.begin(request),
@@ -131,8 +156,24 @@ struct Story {
     /// Its calls, as a node of the operation's prospects.
     node: u32,
     operation: usize,
-    /// The story after the call that is looked at now, and what that is worth.
-    next: (u32, u32, f64),
+    next: Next,
+}
+
+/// A story after the call that is looked at now.
+#[derive(Clone, Copy, Debug)]
+struct Next {
+    call: u32,
+    node: u32,
+    /// ln of how likely the call is.
+    gain: f64,
+    /// Whether the request waits for such a call.
+    waits: bool,
+    /// The story, once a hypothesis has it.
+    story: u32,
+}
+
+impl Next {
+    const UNKNOWN: Next = Next { call: NONE, node: NO_CALLS, gain: 0.0, waits: false, story: NONE };
 }
 
 #[derive(Clone, Debug, Default)]
@@ -152,10 +193,15 @@ struct Walk<'a> {
     kinds: usize,
     stories: Vec<Story>,
     times: Vec<i64>,
+    /// Stories from which on those that no hypothesis has are forgotten.
+    most_stories: usize,
     open: Vec<u32>,
     open_calls: Vec<(u32, i64)>,
     hypotheses: Vec<Hypothesis>,
     spare: Vec<Hypothesis>,
+    emptied: Vec<Hypothesis>,
+    /// Worth, hypothesis, place and order of what may follow a call.
+    next: Vec<(f64, u32, u32, Order)>,
     choices: Vec<Choice>,
 }
 
@@ -169,29 +215,54 @@ impl<'a> Walk<'a> {
             effort,
             stories: Vec::new(),
             times: Vec::new(),
+            most_stories: LEAST_STORIES,
             open: Vec::new(),
             open_calls: Vec::new(),
             hypotheses: vec![Hypothesis::default()],
             spare: Vec::new(),
-            choices: vec![Choice { request: NONE, confidence: 0.0, order: Order::Alone }; calls.len()],
+            emptied: Vec::new(),
+            next: Vec::new(),
+            choices: vec![Choice { request: NONE, confidence: 0.0, order: [0.0; 2] }; calls.len()],
         }
     }
 
     fn begin(&mut self, request: u32) {
-        if self.open.is_empty() && self.open_calls.is_empty() {
-            self.stories.clear();
-            self.times.clear();
+        if self.stories.len() >= self.most_stories {
+            self.forget_stories();
         }
-        let Request { start, end, operation } = self.requests[request as usize];
+        let of = &self.requests[request as usize];
+        let operation = of.operation;
         let times = self.times.len();
         self.times.resize(times + behaviour::times(self.kinds), 0);
-        behaviour::begin(&mut self.times[times..], start, end);
+        behaviour::begin(&mut self.times[times..], of);
         let story = self.stories.len() as u32;
-        self.stories.push(Story { times, node: NO_CALLS, operation, next: (NONE, NONE, 0.0) });
-        self.open.push(request);
+        self.stories.push(Story { times, node: NO_CALLS, operation, next: Next::UNKNOWN });
+        // Those that wait for siblings are served in the order in which their last ones come.
+        let turn = |request: u32| self.requests[request as usize].turn();
+        let place = self.open.partition_point(|&open| turn(open) <= turn(request));
+        self.open.insert(place, request);
         for hypothesis in &mut self.hypotheses {
-            hypothesis.stories.push(story);
+            hypothesis.stories.insert(place, story);
         }
+    }
+
+    /// Keeps only the stories that some hypothesis has.
+    fn forget_stories(&mut self) {
+        let len = behaviour::times(self.kinds);
+        let mut kept_as = vec![NONE; self.stories.len()];
+        let (mut stories, mut times) = (Vec::new(), Vec::new());
+        for story in self.hypotheses.iter_mut().flat_map(|hypothesis| &mut hypothesis.stories) {
+            let kept = &mut kept_as[*story as usize];
+            if *kept == NONE {
+                let Story { times: old, node, operation, .. } = self.stories[*story as usize];
+                *kept = stories.len() as u32;
+                stories.push(Story { times: times.len(), node, operation, next: Next::UNKNOWN });
+                times.extend_from_slice(&self.times[old..old + len]);
+            }
+            *story = *kept;
+        }
+        self.most_stories = LEAST_STORIES.max(2 * stories.len());
+        (self.stories, self.times) = (stories, times);
     }
 
     fn call(&mut self, at: u32) {
@@ -200,14 +271,15 @@ impl<'a> Walk<'a> {
         let known = call.known.map(|request| (request, place_of(request)));
         if let Some((request, None)) = known {
             // Known better than by time: it has ended, or not come.
-            self.choices[at as usize] = Choice { request, confidence: 1.0, order: Order::Alone };
+            self.choices[at as usize] = Choice { request, confidence: 1.0, order: [0.0; 2] };
             return;
         }
         let known = known.and_then(|(_, place)| place);
-        let hypotheses = std::mem::take(&mut self.hypotheses);
+        let mut hypotheses = std::mem::take(&mut self.hypotheses);
         let unasked = self.around.unasked[call.kind];
         let mut best = f64::NEG_INFINITY;
-        let mut next: Vec<(f64, u32, u32, Order)> = Vec::with_capacity(hypotheses.len() * 2);
+        let mut next = std::mem::take(&mut self.next);
+        next.clear();
         for (index, hypothesis) in hypotheses.iter().enumerate() {
             let mut consider = |place: u32, gain: f64, order: Order| {
                 let worth = hypothesis.worth + gain;
@@ -217,41 +289,32 @@ impl<'a> Walk<'a> {
                 }
             };
             if let Some(place) = known {
-                let (_, gain) = extend(
-                    &mut self.stories,
-                    &mut self.times,
-                    self.around.expectations,
-                    hypothesis.stories[place],
-                    at,
-                    call,
-                );
-                consider(place as u32, gain, Order::Alone);
+                let story = &mut self.stories[hypothesis.stories[place] as usize];
+                let next = weigh(story, &self.times, self.around.expectations, at, call);
+                consider(place as u32, next.gain, Order::Alone);
                 continue;
             }
             let (mut waits, mut wait_more) = (0_u64, 0_u64);
             for &story in &hypothesis.stories {
-                let Story { node, operation, .. } = self.stories[story as usize];
-                if self.around.expectations[operation].prospects.call(node, call.kind).1 > EXPECTED {
-                    wait_more |= waits & (1 << operation);
-                    waits |= 1 << operation;
+                let story = &mut self.stories[story as usize];
+                if weigh(story, &self.times, self.around.expectations, at, call).waits {
+                    wait_more |= waits & (1 << story.operation);
+                    waits |= 1 << story.operation;
                 }
             }
             let mut older = 0_u64;
             for (place, &story) in hypothesis.stories.iter().enumerate() {
-                let (_, mut gain) =
-                    extend(&mut self.stories, &mut self.times, self.around.expectations, story, at, call);
-                let Story { node, operation, .. } = self.stories[story as usize];
-                let expectation = &mut self.around.expectations[operation];
-                let waiting = expectation.prospects.call(node, call.kind).1 > EXPECTED;
+                let Story { operation, next: Next { mut gain, waits, .. }, .. } =
+                    self.stories[story as usize];
                 let order = if older & (1 << operation) != 0 {
                     Order::Crossed
-                } else if waiting && wait_more & (1 << operation) != 0 {
+                } else if waits && wait_more & (1 << operation) != 0 {
                     Order::Kept
                 } else {
                     Order::Alone
                 };
-                older |= u64::from(waiting) << operation;
-                gain += expectation.order(call.kind, order);
+                older |= u64::from(waits) << operation;
+                gain += self.around.expectations[operation].order(call.kind, order);
                 if let Some((hinted, likelier)) = call.hinted
                     && self.open[place] == hinted
                 {
@@ -268,9 +331,9 @@ impl<'a> Walk<'a> {
             });
             next.truncate(self.effort.width);
         }
-        let mut kept = Vec::with_capacity(next.len());
+        let mut kept = std::mem::take(&mut self.emptied);
         let mut expiry = call.start;
-        for (worth, index, place, order) in next {
+        for &(worth, index, place, order) in &next {
             let old = &hypotheses[index as usize];
             let mut new = self.spare.pop().unwrap_or_default();
             new.worth = worth - best;
@@ -284,12 +347,14 @@ impl<'a> Walk<'a> {
                 let request = self.open[place as usize];
                 expiry = expiry.max(self.requests[request as usize].end + self.around.linger);
                 let story = &mut new.stories[place as usize];
-                *story = self.stories[*story as usize].next.1;
+                *story = extend(&mut self.stories, &mut self.times, self.kinds, *story, call);
                 new.choices.push((request, order));
             }
             kept.push(new);
         }
-        self.spare.extend(hypotheses);
+        self.spare.append(&mut hypotheses);
+        self.emptied = hypotheses;
+        self.next = next;
         self.hypotheses = kept;
         self.open_calls.push((at, expiry));
     }
@@ -349,7 +414,7 @@ impl<'a> Walk<'a> {
                 .then_with(|| other.worth.total_cmp(&one.worth))
         });
         let spare = &mut self.spare;
-        let mut joined: Vec<Hypothesis> = Vec::with_capacity(self.hypotheses.len());
+        let mut joined: Vec<Hypothesis> = std::mem::take(&mut self.emptied);
         for hypothesis in self.hypotheses.drain(..) {
             match joined.last_mut() {
                 Some(last) if last.stories == hypothesis.stories && last.choices == hypothesis.choices => {
@@ -359,52 +424,59 @@ impl<'a> Walk<'a> {
                 _ => joined.push(hypothesis),
             }
         }
-        self.hypotheses = joined;
+        self.emptied = std::mem::replace(&mut self.hypotheses, joined);
     }
 }
 
-/// `story` with one more call, and ln of how likely that is.
-fn extend(
-    stories: &mut Vec<Story>,
-    times: &mut Vec<i64>,
-    expectations: &mut [Expectation],
-    story: u32,
-    at: u32,
-    call: Call,
-) -> (u32, f64) {
-    let Story { times: old, node, operation, next } = stories[story as usize];
-    if next.0 == at {
-        return (next.1, next.2);
+/// What `story` would be with one more call.
+fn weigh(story: &mut Story, times: &[i64], expectations: &mut [Expectation], at: u32, call: Call) -> Next {
+    if story.next.call != at {
+        let expectation = &mut expectations[story.operation];
+        let times = &times[story.times..story.times + behaviour::times(expectation.kinds())];
+        let slot = behaviour::slot(call.kind, expectation.prospects.has(story.node, call.kind));
+        let (node, share) = expectation.prospects.call(story.node, call.kind);
+        let gain = share + expectation.call(slot, times, call.start);
+        story.next = Next { call: at, node, gain, waits: share > EXPECTED, story: NONE };
     }
-    let expectation = &mut expectations[operation];
-    let len = behaviour::times(expectation.kinds());
-    let slot = behaviour::slot(call.kind, expectation.prospects.has(node, call.kind));
-    let (node, share) = expectation.prospects.call(node, call.kind);
-    let gain = share + expectation.call(slot, &times[old..old + len], call.start);
+    story.next
+}
+
+/// `story` with the call that it was weighed with.
+fn extend(stories: &mut Vec<Story>, times: &mut Vec<i64>, kinds: usize, story: u32, call: Call) -> u32 {
+    let Story { times: old, operation, next, .. } = stories[story as usize];
+    if next.story != NONE {
+        return next.story;
+    }
     let new = times.len();
-    times.extend_from_within(old..old + len);
+    times.extend_from_within(old..old + behaviour::times(kinds));
     behaviour::note_call(&mut times[new..], call.kind, call.start, call.end);
     let made = stories.len() as u32;
-    stories.push(Story { times: new, node, operation, next: (NONE, NONE, 0.0) });
-    stories[story as usize].next = (at, made, gain);
-    (made, gain)
+    stories.push(Story { times: new, node: next.node, operation, next: Next::UNKNOWN });
+    stories[story as usize].next.story = made;
+    made
 }
 
 /// The likeliest choice of all hypotheses for the open call at `at`.
 fn choose(hypotheses: &[Hypothesis], at: usize) -> Choice {
     let best = hypotheses.iter().map(|hypothesis| hypothesis.worth).fold(f64::NEG_INFINITY, f64::max);
-    let mut shares: Vec<(u32, f64, Order)> = Vec::with_capacity(4);
+    let mut shares: Vec<(u32, f64)> = Vec::with_capacity(4);
+    let mut order = [0.0; 2];
     for hypothesis in hypotheses {
         let weight = (hypothesis.worth - best).exp();
-        let (request, order) = hypothesis.choices[at];
-        match shares.iter_mut().find(|(known, ..)| *known == request) {
-            Some((_, share, _)) => *share += weight,
-            None => shares.push((request, weight, order)),
+        let (request, place) = hypothesis.choices[at];
+        match place {
+            Order::Alone => {}
+            Order::Kept => order[0] += weight,
+            Order::Crossed => order[1] += weight,
+        }
+        match shares.iter_mut().find(|(known, _)| *known == request) {
+            Some((_, share)) => *share += weight,
+            None => shares.push((request, weight)),
         }
     }
-    let all: f64 = shares.iter().map(|(_, share, _)| share).sum();
+    let all: f64 = shares.iter().map(|(_, share)| share).sum();
     let best =
         shares.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1).then(other.0.cmp(&one.0)));
-    let (request, share, order) = best.unwrap_or((NONE, 0.0, Order::Alone));
-    Choice { request, confidence: (share / all) as f32, order }
+    let (request, share) = best.unwrap_or((NONE, 0.0));
+    Choice { request, confidence: (share / all) as f32, order: order.map(|order| (order / all) as f32) }
 }

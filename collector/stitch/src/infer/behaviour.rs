@@ -7,29 +7,38 @@
 
 use std::collections::BTreeMap;
 
-use super::assign::Order;
-use super::pattern::{Patterns, Prospects};
+use super::assign::{Order, Request};
+use super::pattern::{NO_CALLS, Patterns, Prospects};
 use super::timing::{Density, Gaps, unknown};
 
 /// A time that hasn't come.
 pub(super) const NEVER: i64 = i64::MIN;
 
+/// As if so many calls had kept the order, and as many crossed it, before any were seen.
+const ORDER_UNKNOWN: f64 = 5.0;
+
 /// Anchors, as indexes into a request's times.
 const REQUEST: usize = 0;
 const LAST_ANSWER: usize = 1;
 const ANSWERED: usize = 2;
-const CALLS: usize = 3;
+const ALL_CAME: usize = 3;
+const OTHERS_ENDED: usize = 4;
+const CALLS: usize = 5;
 
 /// How many times a request with so many kinds of calls keeps.
 pub(super) fn times(kinds: usize) -> usize {
     CALLS + 2 * kinds
 }
 
-/// Notes the beginning of a request that ends at `end` and has made no calls.
-pub(super) fn begin(times: &mut [i64], start: i64, end: i64) {
+/// Notes the beginning of a request that has made no calls.
+pub(super) fn begin(times: &mut [i64], request: &Request) {
     times.fill(NEVER);
-    times[REQUEST] = start;
-    times[ANSWERED] = end;
+    times[REQUEST] = request.start;
+    times[ANSWERED] = request.end;
+    if let Some(siblings) = request.siblings {
+        times[ALL_CAME] = siblings.all_came;
+        times[OTHERS_ENDED] = siblings.others_ended;
+    }
 }
 
 /// Notes a call.
@@ -48,6 +57,8 @@ pub(super) fn slot(kind: usize, is_repeated: bool) -> usize {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Behaviour {
     pub(super) patterns: Patterns,
+    /// Requests that were learned from.
+    seen: f64,
     /// By slot and anchor.
     calls: BTreeMap<(usize, usize), Gaps>,
     /// By whether it made calls, and anchor.
@@ -57,7 +68,12 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
+    pub(super) fn seen(&self) -> f64 {
+        self.seen
+    }
+
     pub(super) fn fade(&mut self, share: f64) {
+        self.seen *= share;
         self.patterns.fade(share);
         self.calls.values_mut().for_each(|gaps| gaps.fade(share));
         self.end.values_mut().for_each(|gaps| gaps.fade(share));
@@ -65,6 +81,7 @@ impl Behaviour {
     }
 
     pub(super) fn merge(&mut self, other: &Behaviour) {
+        self.seen += other.seen;
         self.patterns.merge(&other.patterns);
         for (at, gaps) in &other.calls {
             self.calls.entry(*at).or_default().merge(gaps);
@@ -96,24 +113,22 @@ impl Behaviour {
     }
 
     /// Adds whether a call kept to the order of the requests.
-    pub(super) fn add_order(&mut self, kind: usize, order: Order) {
+    pub(super) fn add_order(&mut self, kind: usize, order: [f32; 2], weight: f64) {
         let seen = self.order.entry(kind).or_default();
-        match order {
-            Order::Alone => {}
-            Order::Kept => seen[0] += 1.0,
-            Order::Crossed => seen[1] += 1.0,
-        }
+        seen.iter_mut().zip(order).for_each(|(seen, more)| *seen += weight * f64::from(more));
     }
 
-    /// Adds how a request ended that made all its calls.
+    /// Adds how a request ended that made all its calls; what they are counts `alone`, for other requests may have made them.
     pub(super) fn add_end(
         &mut self,
         expected: Option<&Expectation>,
         times: &[i64],
         calls: &[u8],
         weight: f64,
+        alone: f64,
     ) {
-        self.patterns.add(calls, weight);
+        self.seen += 1.0;
+        self.patterns.add(calls, weight * alone);
         let end = times[ANSWERED];
         let called = times[LAST_ANSWER] != NEVER;
         let shares =
@@ -140,9 +155,10 @@ impl Behaviour {
     }
 }
 
-/// Whether a call at `start` may follow `anchor`. Of the request itself the clock may say that it came later.
+/// Whether a call at `start` may follow `anchor`. Of the request itself the clock may say that it came later; and calls that wait
+/// until all siblings have come are none of a request whose siblings come later.
 fn is_before(anchor: usize, times: &[i64], start: i64) -> bool {
-    anchor == REQUEST || times[anchor] <= start
+    matches!(anchor, REQUEST | ALL_CAME | OTHERS_ENDED) || times[anchor] <= start
 }
 
 /// How likely it is that something at `at` followed each of `times`.
@@ -186,8 +202,8 @@ pub(super) struct Expectation {
 /// ln of how much likelier than by chance a call is to keep to the order, and to cross it.
 fn order_of(seen: Option<&[f64; 2]>) -> [f64; 2] {
     let [kept, crossed] = seen.copied().unwrap_or_default();
-    let all = kept + crossed + 40.0;
-    [(2.0 * (kept + 20.0) / all).ln(), (2.0 * (crossed + 20.0) / all).ln()]
+    let all = kept + crossed + 2.0 * ORDER_UNKNOWN;
+    [(2.0 * (kept + ORDER_UNKNOWN) / all).ln(), (2.0 * (crossed + ORDER_UNKNOWN) / all).ln()]
 }
 
 impl Expectation {
@@ -198,6 +214,11 @@ impl Expectation {
             Order::Kept => self.order[kind][0],
             Order::Crossed => self.order[kind][1],
         }
+    }
+
+    /// How likely a request is to make any call.
+    pub(super) fn calls_at_all(&self) -> f64 {
+        1.0 - self.prospects.end(NO_CALLS).exp()
     }
 
     pub(super) fn kinds(&self) -> usize {

@@ -17,10 +17,17 @@ type Set = Vec<u8>;
 pub(super) struct Patterns {
     sets: BTreeMap<Set, f64>,
     total: f64,
+    /// Sum of the squares of weights, for how many requests they are worth.
+    squares: f64,
 }
 
 impl Patterns {
     pub(super) fn add(&mut self, calls: &[u8], weight: f64) {
+        self.add_all(calls, weight);
+        self.squares += weight * weight;
+    }
+
+    fn add_all(&mut self, calls: &[u8], weight: f64) {
         let last = calls.iter().rposition(|&calls| calls > 0).map_or(0, |last| last + 1);
         let calls = &calls[..last];
         if let Some(seen) = self.sets.get_mut(calls) {
@@ -31,13 +38,15 @@ impl Patterns {
         self.total += weight;
     }
 
-    pub(super) fn total(&self) -> f64 {
-        self.total
+    /// As how many requests of equal weight those are that were seen (Kish's effective sample size).
+    fn seen(&self) -> f64 {
+        if self.squares > 0.0 { self.total * self.total / self.squares } else { 0.0 }
     }
 
     pub(super) fn fade(&mut self, share: f64) {
         self.sets.values_mut().for_each(|seen| *seen *= share);
         self.total *= share;
+        self.squares *= share;
         if self.sets.len() > MAX_SETS {
             let mut seen: Vec<f64> = self.sets.values().copied().collect();
             seen.sort_by(|one, other| other.total_cmp(one));
@@ -48,8 +57,9 @@ impl Patterns {
 
     pub(super) fn merge(&mut self, other: &Patterns) {
         for (calls, weight) in &other.sets {
-            self.add(calls, *weight);
+            self.add_all(calls, *weight);
         }
+        self.squares += other.squares;
     }
 
     pub(super) fn prospects(&self, kinds: usize) -> Prospects {
@@ -100,7 +110,7 @@ impl Prospects {
         }
         sets.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         sets.truncate(MAX_SETS);
-        let seen = patterns.total;
+        let seen = patterns.seen();
         let mut prospects = Prospects {
             sets,
             per_kind: calls.iter().map(|mean| (mean + 0.02) / (mean + 1.02)).collect(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Name;
-use super::assign::{self, Call, Choice, Effort, NONE, Order, Request, Surroundings};
+use super::assign::{self, Call, Choice, Effort, Events, NONE, Request, Surroundings};
 use super::behaviour::{self, Behaviour, Expectation};
+use super::siblings::{Groups, Telling};
 use super::timing;
 
 /// Kinds of calls that are told apart; rarer ones are one kind.
@@ -20,14 +21,15 @@ const FAMILIAR: f64 = 500.0;
 const MEMORY: f64 = 20_000.0;
 /// The longest that a call is looked for behind its request's end, or before its beginning.
 const LONGEST_NS: i64 = 1_000_000_000;
-/// From here on a choice says something of the order in which requests are worked at.
-const SURE: f32 = 0.9;
-
 /// What is remembered of a service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Service {
     kinds: BTreeMap<(Name, Name), usize>,
     operations: BTreeMap<Name, usize>,
+    /// What of a request's place among its siblings says which calls it makes, if anything does.
+    telling: Option<Telling>,
+    /// Operations as parts of operations: by what they are a part of, and the place.
+    parts: BTreeMap<(Option<usize>, bool), usize>,
     behaviours: Vec<Behaviour>,
     /// What all times are multiples of, ns; 0 before any was seen.
     tick: i64,
@@ -40,6 +42,11 @@ pub(super) struct Service {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Work {
     pub(super) requests: Vec<Request>,
+    /// Each request's trace, as far as it's known: a number that those of the same trace share.
+    pub(super) traces: Vec<u32>,
+    /// Indexes of the requests in the order of their ends.
+    by_end: Vec<u32>,
+    events: Events,
     pub(super) calls: Vec<Call>,
 }
 
@@ -50,8 +57,20 @@ impl Service {
     }
 
     pub(super) fn operation(&mut self, operation: Name) -> usize {
-        let next = self.operations.len().min(MAX_OPERATIONS - 1);
+        let next = self.behaviours.len().min(MAX_OPERATIONS - 1);
         let at = *self.operations.entry(operation).or_insert(next);
+        self.behave(at)
+    }
+
+    /// The part of an operation, or of all, that has the place that matters, or hasn't.
+    fn part(&mut self, operation: Option<usize>, has_place: bool) -> usize {
+        let next = self.behaviours.len().min(MAX_OPERATIONS - 1);
+        let at = *self.parts.entry((operation, has_place)).or_insert(next);
+        self.behave(at)
+    }
+
+    /// `at`, of which something can be learned now.
+    fn behave(&mut self, at: usize) -> usize {
         if self.behaviours.len() <= at {
             self.behaviours.resize_with(at + 1, Behaviour::default);
         }
@@ -64,7 +83,7 @@ impl Service {
 
     /// Requests that were learned from.
     pub(super) fn seen(&self) -> f64 {
-        self.behaviours.iter().map(|behaviour| behaviour.patterns.total()).sum()
+        self.behaviours.iter().map(Behaviour::seen).sum()
     }
 
     /// Chooses a request for each call. `work` comes in nanoseconds, and is left in the clock's ticks.
@@ -72,6 +91,13 @@ impl Service {
         self.take_ticks(work);
         let kinds = self.kinds();
         self.widen(work);
+        work.by_end = (0..work.requests.len() as u32).collect();
+        work.by_end.sort_unstable_by_key(|&at| (work.requests[at as usize].end, at));
+        work.events = Events::of(&work.requests, &work.calls, self.linger, self.early);
+        let groups = Groups::of(work);
+        if let Some(telling) = self.telling {
+            self.tell_apart(work, &groups, telling);
+        }
         let mut expectations = self.expectations(kinds);
         let mut choices = Vec::new();
         if self.seen() < FAMILIAR {
@@ -79,12 +105,43 @@ impl Service {
                 choices = oldest_without(work, kinds, self.early, self.linger);
                 expectations = self.relearned(work, &choices, &expectations, kinds);
             }
-            for _ in 1..rounds {
+            let mut left = rounds.saturating_sub(1);
+            while left > 0 {
+                left -= 1;
                 choices = self.assign(work, &choices, &mut expectations, effort.to_learn());
+                if self.finds_telling(work, &groups, &choices) {
+                    expectations = self.expectations(kinds);
+                    left += 1;
+                }
                 expectations = self.relearned(work, &choices, &expectations, kinds);
             }
         }
-        self.assign(work, &choices, &mut expectations, effort)
+        choices = self.assign(work, &choices, &mut expectations, effort);
+        self.finds_telling(work, &groups, &choices);
+        choices
+    }
+
+    /// Whether it shows in these choices, for the first time, that a request's place among its siblings matters.
+    fn finds_telling(&mut self, work: &mut Work, groups: &Groups, choices: &[Choice]) -> bool {
+        if self.telling.is_some() {
+            return false;
+        }
+        self.telling = groups.telling(work, choices, self.kinds());
+        if let Some(telling) = self.telling {
+            self.tell_apart(work, groups, telling);
+        }
+        self.telling.is_some()
+    }
+
+    /// Makes operations of their own of requests with and without a place among their siblings.
+    fn tell_apart(&mut self, work: &mut Work, groups: &Groups, telling: Telling) {
+        for (at, request) in work.requests.iter_mut().enumerate() {
+            request.siblings = groups.siblings[at];
+            if let Some(siblings) = request.siblings {
+                let operation = Some(request.operation).filter(|_| !telling.is_all);
+                request.operation = self.part(operation, siblings.has(telling.place));
+            }
+        }
     }
 
     /// Learns for good from the requests that are `over`, and whose calls were chosen.
@@ -96,7 +153,7 @@ impl Service {
         let learned = count(work, choices, &before, kinds, |request| over[request]);
         for (known, learned) in self.behaviours.iter_mut().zip(&learned) {
             known.merge(learned);
-            let seen = known.patterns.total();
+            let seen = known.seen();
             if seen > MEMORY {
                 known.fade(MEMORY / seen);
             }
@@ -130,13 +187,9 @@ impl Service {
         effort: Effort,
     ) -> Vec<Choice> {
         let unasked = unasked(work, before, self.kinds());
-        let (linger, early) = (self.linger, self.early);
-        assign::assign(
-            &work.requests,
-            &work.calls,
-            Surroundings { expectations, unasked: &unasked, linger, early },
-            effort,
-        )
+        let around =
+            Surroundings { expectations, unasked: &unasked, events: &work.events, linger: self.linger };
+        assign::assign(&work.requests, &work.calls, around, effort)
     }
 
     /// Turns nanoseconds into the ticks of the clock that the times were read from.
@@ -208,6 +261,7 @@ fn count(
         .collect();
     by_request.sort_unstable();
     let mut rest = by_request.as_slice();
+    let rivals = rivals(work, expectations);
     let mut times = vec![0; behaviour::times(kinds)];
     let mut counts = vec![0_u8; kinds];
     for (at, request) in work.requests.iter().enumerate() {
@@ -219,21 +273,23 @@ fn count(
         }
         let weight =
             calls.iter().map(|(_, call)| f64::from(choices[*call as usize].confidence)).fold(1.0, f64::min);
-        behaviour::begin(&mut times, request.start, request.end);
+        // Of many rivals, who made what was decided by what is now to be learned: sets and orders that were wrong would
+        // confirm themselves.
+        let alone = (1.0 + rivals[at]).powi(-2);
+        let few = (2.0 / (1.0 + rivals[at])).min(1.0).powi(3);
+        behaviour::begin(&mut times, request);
         counts.fill(0);
         let expected = Some(&expectations[request.operation]);
         for (_, call) in calls {
             let choice = choices[*call as usize];
             let call = work.calls[*call as usize];
-            if choice.confidence > SURE {
-                learned[request.operation].add_order(call.kind, choice.order);
-            }
+            learned[request.operation].add_order(call.kind, choice.order, few);
             let slot = behaviour::slot(call.kind, counts[call.kind] > 0);
             learned[request.operation].add_call(expected, slot, &times, call.start, weight);
             behaviour::note_call(&mut times, call.kind, call.start, call.end);
             counts[call.kind] = counts[call.kind].saturating_add(1);
         }
-        learned[request.operation].add_end(expected, &times, &counts, weight);
+        learned[request.operation].add_end(expected, &times, &counts, weight, alone);
     }
     learned
 }
@@ -253,13 +309,13 @@ fn oldest_without(work: &Work, kinds: usize, early: i64, linger: i64) -> Vec<Cho
         open.retain(|&request| work.requests[request as usize].end + linger >= call.start);
         let best = open.iter().copied().min_by_key(|&request| made[request as usize * kinds + call.kind]);
         let Some(request) = call.known.or(best) else {
-            choices.push(Choice { request: NONE, confidence: 1.0, order: Order::Alone });
+            choices.push(Choice { request: NONE, confidence: 1.0, order: [0.0; 2] });
             continue;
         };
         let made = &mut made[request as usize * kinds + call.kind];
         *made = made.saturating_add(1);
         let confidence = 1.0 / (open.len().max(1) as f32).powi(2);
-        choices.push(Choice { request, confidence, order: Order::Alone });
+        choices.push(Choice { request, confidence, order: [0.0; 2] });
     }
     choices
 }
@@ -279,4 +335,30 @@ fn unasked(work: &Work, choices: &[Choice], kinds: usize) -> Vec<f64> {
     let last = work.calls.last().map_or(0, |call| call.start);
     let lasted = ((last - first) as f64).max(1.0);
     calls.iter().map(|calls| (calls.max(1e-3) / lasted).ln()).collect()
+}
+
+/// How many other requests were open at the same time as each, each as far as it makes calls at all.
+fn rivals(work: &Work, expectations: &[Expectation]) -> Vec<f64> {
+    let calls: Vec<f64> = expectations.iter().map(Expectation::calls_at_all).collect();
+    let of = |at: u32| calls[work.requests[at as usize].operation];
+    let mut rivals = vec![0.0; work.requests.len()];
+    let (mut begun, mut next) = (0.0, 0);
+    for &at in &work.by_end {
+        while let Some(request) = work.requests.get(next)
+            && request.start <= work.requests[at as usize].end
+        {
+            begun += of(next as u32);
+            next += 1;
+        }
+        rivals[at as usize] = begun - of(at);
+    }
+    let mut ended = 0.0;
+    let mut by_end = work.by_end.iter().peekable();
+    for (request, rivals) in work.requests.iter().zip(&mut rivals) {
+        while let Some(&at) = by_end.next_if(|at| work.requests[**at as usize].end < request.start) {
+            ended += of(at);
+        }
+        *rivals = (*rivals - ended).max(0.0);
+    }
+    rivals
 }

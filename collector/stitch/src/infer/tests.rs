@@ -52,6 +52,25 @@ impl Workload {
         workload
     }
 
+    fn add(
+        &mut self,
+        inference: &mut Inference,
+        (id, parent): (u64, Option<u64>),
+        (client, server, operation): (&str, &str, &str),
+        (start, end): (i64, i64),
+    ) {
+        self.truth.extend(parent.map(|parent| (id, parent)));
+        self.exchanges.push(Exchange {
+            id,
+            client: parent.map(|_| inference.name(client)),
+            server: inference.name(server),
+            operation: inference.name(operation),
+            client_time: None,
+            server_time: Some(Span { start, end }),
+            cause: None,
+        });
+    }
+
     fn links(&self, mut inference: Inference) -> Vec<Link> {
         inference.add_all(&self.exchanges);
         inference.finish()
@@ -100,6 +119,54 @@ fn calls_in_parallel_are_all_found() {
     let script: &Script =
         &[("stock", MS, 6 * MS), ("price", MS + 40_000, 5 * MS), ("stock", MS + 90_000, 8 * MS)];
     Workload::new(&mut inference, 15 * MS, TAKES, script, &noise(200, 2 * MS)).is_found_by(inference);
+}
+
+/// Three services each add their part to a basket, in any order; the request that brings the last part stores the whole, and is
+/// answered after it. The others take as long as they like, so that by their own times any could be the one.
+#[test]
+fn of_the_parts_of_a_whole_the_one_that_completes_it_is_found() {
+    let mut inference = inference();
+    let mut workload = Workload::default();
+    let mut noise = noise(600 * 16, 1_000).into_iter();
+    let mut upto = |most: i64| noise.next().unwrap() * most / 1_000;
+    for at in 0..600_u64 {
+        let (id, start) = (at * 10, at as i64 * 10 * MS + upto(3 * MS));
+        workload.add(&mut inference, (id, None), ("", "shop", "buy"), (start, start + 20 * MS));
+        let came: Vec<i64> = (0..3).map(|_| start + MS + upto(4 * MS)).collect();
+        let stores = came.iter().max().unwrap() + MS + upto(6 * MS);
+        let stored = stores + MS + upto(MS);
+        let done = stored + MS / 4 + upto(4 * MS);
+        let last = upto(3) as u64;
+        for (part, name) in (0..).zip(["text", "stars", "user"]) {
+            let came = came[part as usize];
+            let end = if part == last { done } else { came + upto(done - came) };
+            let asked = came - 20_000 - upto(50_000);
+            workload.add(
+                &mut inference,
+                (id + 1 + part, Some(id)),
+                ("shop", name, "take"),
+                (asked, end + MS / 8),
+            );
+            workload.add(
+                &mut inference,
+                (id + 4 + part, Some(id + 1 + part)),
+                (name, "basket", "add"),
+                (came, end),
+            );
+        }
+        workload.add(
+            &mut inference,
+            (id + 7, Some(id + 4 + last)),
+            ("basket", "disk", "write"),
+            (stores, stored),
+        );
+    }
+    let links = workload.links(inference);
+    let right = |server: u64| {
+        let of = links.iter().filter(|link| link.child % 10 == server);
+        of.filter(|link| link.parent == workload.truth.get(&link.child).copied()).count()
+    };
+    assert!(right(7) >= 588, "{} of 600", right(7));
 }
 
 #[test]
