@@ -23,6 +23,8 @@ pub struct CollectorConfig {
     pub allow_payload_capture: bool,
     /// Who addresses are.
     pub identity: IdentityConfig,
+    /// How long exchanges wait for others of their trace, and how many.
+    pub traces: weir_stitch::traces::Limits,
     /// How often the collector's own losses become rows of `probe_health`.
     pub health_every: Duration,
 }
@@ -38,6 +40,7 @@ impl Default for CollectorConfig {
             limits: weir_wire::Limits::default(),
             allow_payload_capture: false,
             identity: IdentityConfig::default(),
+            traces: weir_stitch::traces::Limits::default(),
             health_every: Duration::from_secs(10),
         }
     }

@@ -61,6 +61,11 @@ impl Counters {
         self.duplicates.fetch_add(duplicates, Ordering::Relaxed);
     }
 
+    /// Spans that follow from several batches.
+    pub(crate) fn stitched(&self, spans: u64) {
+        self.stitched.fetch_add(spans, Ordering::Relaxed);
+    }
+
     pub(crate) fn named(&self, held: u64, unknown_ends: u64) {
         self.held.fetch_add(held, Ordering::Relaxed);
         self.unknown_ends.fetch_add(unknown_ends, Ordering::Relaxed);
@@ -118,62 +123,76 @@ fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> 
     taken.iter().map(row).collect()
 }
 
-/// What identity could not do, as counters with what is wrong; the totals so far.
-fn of_identity(stage: &Stage) -> [(&'static str, u64, &'static str, &'static str); 5] {
+/// What a stage could not do so far.
+#[derive(Clone, Copy, Debug)]
+struct Total {
+    counter: &'static str,
+    value: u64,
+    kind: &'static str,
+    message: &'static str,
+}
+
+/// What identity and traces could not do.
+fn totals(stage: &Stage) -> [Total; 7] {
     let Counts { held, unknown_ends, unreadable_objects, .. } = stage.counts();
     let losses = stage.enricher().history.read().losses();
+    let traces = stage.assembly().counts();
+    let total = |counter, value, kind, message| Total { counter, value, kind, message };
     [
-        ("identity_held", held, "gauge", "batches waited for Kubernetes to tell of a pod"),
-        (
+        total("identity_held", held, "gauge", "batches waited for Kubernetes to tell of a pod"),
+        total(
             "identity_unknown",
             unknown_ends,
             "gauge",
             "ends of rows keep their pod's UID or their address alone: Kubernetes had not told of them in time",
         ),
-        ("k8s_unreadable", unreadable_objects, "gauge", "objects of Kubernetes had no name or no UID"),
-        (
+        total("k8s_unreadable", unreadable_objects, "gauge", "objects of Kubernetes had no name or no UID"),
+        total(
             "identity_evicted",
             losses.evicted,
             "shed",
             "who had an address was forgotten before its time, for want of room: late rows may lack names",
         ),
-        (
+        total(
             "identity_refused",
             losses.refused,
             "shed",
             "objects of Kubernetes beyond a million were not taken in",
         ),
+        total(
+            "traces_hurried",
+            traces.hurried,
+            "shed",
+            "exchanges got their trace before all around them were told of, for want of room: traces may be split",
+        ),
+        total(
+            "traces_orphaned",
+            traces.orphaned,
+            "gauge",
+            "exchanges were made for one that nobody told of in time: a trace begins at them",
+        ),
     ]
 }
 
 /// Rows of what rose since the last report.
-fn identity_rows(
-    stage: &Stage,
-    totals: &[(&'static str, u64, &'static str, &'static str); 5],
-    reported: &[u64; 5],
-) -> Vec<ProbeHealthRow> {
-    let risen = totals.iter().zip(reported).filter(|((_, total, ..), reported)| total > *reported);
-    let row = |((counter, total, kind, message), reported): (
-        &(&'static str, u64, &'static str, &'static str),
-        &u64,
-    )| {
-        ProbeHealthRow {
-            time: stage.now(),
-            node: Some(stage.node().into()),
-            boot_id: Some(stage.boot_id().into()),
-            component: Some("collector".into()),
-            counter: Some(SmolStr::new_static(counter)),
-            value: (total - reported) as i64,
-            kind: Some(SmolStr::new_static(kind)),
-            message: Some(SmolStr::new_static(message)),
-        }
+fn rows_of_totals(stage: &Stage, totals: &[Total], reported: &[u64]) -> Vec<ProbeHealthRow> {
+    let risen = totals.iter().zip(reported).filter(|(total, reported)| total.value > **reported);
+    let row = |(total, reported): (&Total, &u64)| ProbeHealthRow {
+        time: stage.now(),
+        node: Some(stage.node().into()),
+        boot_id: Some(stage.boot_id().into()),
+        component: Some("collector".into()),
+        counter: Some(SmolStr::new_static(total.counter)),
+        value: (total.value - reported) as i64,
+        kind: Some(SmolStr::new_static(total.kind)),
+        message: Some(SmolStr::new_static(total.message)),
     };
     risen.map(row).collect()
 }
 
 /// Writes what was refused into `probe_health`, every `every` and once more at the end.
 pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: CancellationToken) {
-    let mut reported = [0; 5];
+    let mut reported = [0; 7];
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
@@ -181,11 +200,11 @@ pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: Cancellatio
         };
         let taken = stage.counters().take();
         let mut rows = rows_of(&taken, stage.now(), stage.boot_id());
-        let totals = of_identity(&stage);
-        rows.extend(identity_rows(&stage, &totals, &reported));
+        let totals = totals(&stage);
+        rows.extend(rows_of_totals(&stage, &totals, &reported));
         let stored = if rows.is_empty() { Ok(()) } else { stage.append_own(&rows).await };
         match stored {
-            Ok(()) => reported = totals.map(|(_, total, ..)| total),
+            Ok(()) => reported = totals.map(|total| total.value),
             Err(err) => {
                 warn!(%err, "the collector's own counters could not be stored; they are kept for the next report");
                 stage.counters().put_back(taken);

@@ -7,6 +7,8 @@
 //! | `enrich/`    | addresses and pods' UIDs → who they were then: Kubernetes' watch, hosts file, map |
 //! | `capture/`   | the way back: packets on demand, asked of probes, as a pcapng stream             |
 //! | `stage.rs`   | a batch of flows or handshakes → the spans that follow from it → the store       |
+//! | `traces.rs`  | exchanges, once durable → kept until their trace is known → spans                 |
+//! | `readback.rs`| the store's newest rows, for stages that go on where an earlier run ended         |
 //! | `counters.rs`| what came in, what was refused, and the `probe_health` rows that say so           |
 //!
 //! **Invariant**: a sender gets its acknowledgement after the store made the batch durable, together with the spans that
@@ -16,8 +18,10 @@ pub mod capture;
 mod config;
 mod counters;
 mod enrich;
+mod readback;
 pub mod receive;
 mod stage;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +38,7 @@ use weir_wire::control::Switchboard;
 pub use config::{CollectorConfig, IdentityConfig};
 pub use counters::Counts;
 pub use enrich::watch::Kubernetes;
+pub use weir_stitch::traces::Limits as TraceLimits;
 
 /// Why the collector could not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,8 +101,10 @@ impl Collector {
         let status = client.is_some().then(|| Arc::new(enrich::status::Status::new(stage::now())));
         let enricher = Arc::new(enrich::Enricher::open(&config.identity, status.clone(), &store).await?);
 
+        let assembly = traces::Assembly::open(config.traces, &store, stage::now()).await;
+
         let stop = CancellationToken::new();
-        let stage = Arc::new(stage::Stage::new(store, &config.node, enricher));
+        let stage = Arc::new(stage::Stage::new(store, &config.node, enricher, assembly));
         let switchboard = Switchboard::default();
         let captures =
             capture::Captures::new(switchboard.clone(), stage.clone(), config.allow_payload_capture);
@@ -106,6 +113,7 @@ impl Collector {
         let mut tasks = vec![
             tokio::spawn(served),
             tokio::spawn(receive::otlp::serve(otlp_grpc.0, otlp_http.0, stage.clone(), stop.clone())),
+            tokio::spawn(traces::run(stage.clone(), stop.clone())),
             tokio::spawn(counters::report(stage.clone(), config.health_every, stop.clone())),
         ];
         if let (Some(client), Some(status)) = (client, status) {

@@ -1,7 +1,7 @@
 //! A batch, with the names of its ends → the spans that follow from it → the store, both in one durable step.
 //!
 //! The spans get metadata derived from the batch's own, so a batch that is sent again makes spans that the store
-//! already has.
+//! already has. Spans of exchanges follow from many batches: those are told on, once they are durable (`traces.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +13,13 @@ use arrow::datatypes::Int32Type;
 use bytes::Bytes;
 use tracing::warn;
 use weir_model::batch::ModelError;
-use weir_model::{BatchMeta, FlowRow, Row, SpanRow, TlsHandshakeRow};
+use weir_model::{BatchMeta, ExchangeRow, FlowRow, Row, SpanRow, TlsHandshakeRow};
 use weir_store::{Part, Store, StoreError};
 use weir_wire::{IngestError, Refusal, RefusalReason, Sink};
 
 use crate::counters::{Counters, Counts};
 use crate::enrich::Enricher;
+use crate::traces::Assembly;
 
 /// Rows up to which stitching takes less than handing it to another thread.
 const INLINE_ROWS: usize = 64;
@@ -33,6 +34,7 @@ pub(crate) struct Stage {
     sequence: AtomicU64,
     counters: Counters,
     enricher: Arc<Enricher>,
+    assembly: Assembly,
 }
 
 /// Now, UTC nanoseconds.
@@ -41,10 +43,11 @@ pub(crate) fn now() -> i64 {
 }
 
 impl Stage {
-    pub(crate) fn new(store: Store, node: &str, enricher: Arc<Enricher>) -> Stage {
+    pub(crate) fn new(store: Store, node: &str, enricher: Arc<Enricher>, assembly: Assembly) -> Stage {
         Stage {
             store,
             enricher,
+            assembly,
             node: node.to_owned(),
             boot_id: weir_kit::host::boot_id(),
             sequence: AtomicU64::new(0),
@@ -57,11 +60,29 @@ impl Stage {
     /// # Errors
     /// The store's, when nothing was stored.
     pub(crate) async fn append_own<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        let meta = BatchMeta::of::<R>(&self.node, &self.boot_id, sequence);
-        self.store.append(vec![(meta, R::to_batch(rows))]).await?;
+        self.append(rows).await?;
         self.counters.stored(rows.len() as u64, 0, 0);
         Ok(())
+    }
+
+    /// Spans of exchanges; durable when it returns.
+    ///
+    /// # Errors
+    /// The store's, when nothing was stored.
+    pub(crate) async fn append_stitched(&self, spans: &[SpanRow]) -> Result<(), StoreError> {
+        self.append(spans).await?;
+        self.counters.stitched(spans.len() as u64);
+        Ok(())
+    }
+
+    async fn append<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let meta = BatchMeta::of::<R>(&self.node, &self.boot_id, sequence);
+        self.store.append(vec![(meta, R::to_batch(rows))]).await
+    }
+
+    pub(crate) fn assembly(&self) -> &Assembly {
+        &self.assembly
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -115,12 +136,17 @@ impl Stage {
         let rows = part.batch.num_rows() as u64;
         let node = part.meta.node.clone();
         let part = self.enricher.enrich(part, &self.counters).await;
-        let parts =
-            with_spans(part).await.map_err(|err| self.refuse(&node, RefusalReason::Malformed, &err))?;
+        let malformed = |err| self.refuse(&node, RefusalReason::Malformed, &err);
+        let turns = turns(&part).await.map_err(malformed)?;
+        let parts = with_spans(part).await.map_err(malformed)?;
         let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();
         match self.store.append_parts(parts).await {
             Ok(duplicates) => {
                 self.counters.stored(rows, stitched, duplicates as u64);
+                // What came before was taken before.
+                if duplicates == 0 {
+                    self.assembly.add(turns, now());
+                }
                 Ok(())
             }
             Err(err @ StoreError::Batch { .. }) => Err(self.refuse(&node, RefusalReason::BadColumn, &err)),
@@ -135,6 +161,20 @@ impl Stage {
         self.counters.refused(node, reason.as_str(), 1);
         refusal.into()
     }
+}
+
+/// The turns that a batch tells of.
+async fn turns(part: &Part) -> Result<Vec<ExchangeRow>, ModelError> {
+    if part.meta.table != ExchangeRow::table().name {
+        return Ok(Vec::new());
+    }
+    if part.batch.num_rows() <= INLINE_ROWS {
+        return ExchangeRow::from_batch(&part.batch);
+    }
+    let batch = part.batch.clone();
+    tokio::task::spawn_blocking(move || ExchangeRow::from_batch(&batch))
+        .await
+        .expect("reading does not panic")
 }
 
 /// The batch, and the spans that follow from it. Large ones are stitched where nobody waits for the thread.

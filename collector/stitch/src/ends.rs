@@ -1,6 +1,6 @@
 //! The two ends of a connection, and what OpenTelemetry calls the one that made a span.
 
-use weir_model::{FlowRow, SmolStr, SpanRow, TlsHandshakeRow};
+use weir_model::{ExchangeRow, FlowRow, SmolStr, SpanRow, TlsHandshakeRow};
 
 use crate::attributes::Attributes;
 
@@ -120,6 +120,42 @@ pub(crate) fn of_handshake(row: &TlsHandshakeRow) -> (End<'_>, End<'_>) {
         ..End::default()
     };
     (client, server)
+}
+
+/// (client, server) of a turn: each end as it saw itself, or where it saw nothing, by what the other saw of it.
+pub(crate) fn of_turn<'a>(
+    client: Option<&'a ExchangeRow>,
+    server: Option<&'a ExchangeRow>,
+) -> (End<'a>, End<'a>) {
+    // The client's view of the server is what it dialled, and the server's of the client what came out of the way.
+    let any = client.or(server);
+    let client_end = End {
+        ip: any.and_then(|row| row.client_ip.as_ref()),
+        port: any.and_then(|row| row.client_port),
+        ..client.map(of_exchange).unwrap_or_default()
+    };
+    let any = server.or(client);
+    let server_end = End {
+        ip: any.and_then(|row| row.server_ip.as_ref()),
+        port: any.and_then(|row| row.server_port),
+        ..server.map(of_exchange).unwrap_or_default()
+    };
+    (client_end, server_end)
+}
+
+/// The observer's own end, but for its address.
+fn of_exchange(row: &ExchangeRow) -> End<'_> {
+    End {
+        pid: row.pid,
+        process: row.process.as_ref(),
+        container: row.container.as_ref(),
+        pod: row.pod.as_ref(),
+        namespace: row.namespace.as_ref(),
+        workload: row.workload.as_ref(),
+        workload_kind: row.workload_kind.as_ref(),
+        node: row.node.as_ref(),
+        ..End::default()
+    }
 }
 
 impl End<'_> {

@@ -1,11 +1,13 @@
-//! Spans out of what was seen on the wire: each TCP connection becomes a trace, in OpenTelemetry's semantic
-//! conventions. Pure and deterministic: the same rows give the same spans with the same ids, at every observer
-//! and each time that a batch is sent again.
+//! Spans out of what was seen on the wire: each TCP connection becomes a trace, and each request with all that it
+//! caused, in OpenTelemetry's semantic conventions. Pure and deterministic: the same rows give the same spans with
+//! the same ids, at every observer and each time that a batch is sent again.
 //!
 //! | file            | subject                                                           |
 //! |-----------------|-------------------------------------------------------------------|
 //! | `connection.rs` | a flow that says how a connection ended → its span, and `connect`  |
 //! | `handshake.rs`  | a TLS handshake → a child span of its connection                   |
+//! | `exchange.rs`   | a turn of a connection → the spans of its ends                     |
+//! | `traces.rs`     | turns that were made for each other → one trace                    |
 //! | `ends.rs`       | the two ends: which service, which resource                        |
 //! | `attributes.rs` | attributes with their types                                        |
 //! | `infer.rs`      | exchanges → which one was made for which                           |
@@ -15,13 +17,18 @@
 //! its own. A child may come long before its parent, since a connection's span is made when it ends, or without
 //! it, where nobody observed that end: who reads shows such a span as a root.
 //!
-//! Never here: I/O, clocks; memory from one batch to the next, except what [`infer`] holds and has learned.
+//! Requests are traces of their own, over all services that they went through. A link leads from each of its spans to
+//! the connection's.
+//!
+//! Never here: I/O, clocks; memory from one batch to the next, except what [`traces`] and [`infer`] keep.
 
 mod attributes;
 mod connection;
 mod ends;
+mod exchange;
 mod handshake;
 pub mod infer;
+pub mod traces;
 
 use weir_model::{FlowRow, SmolStr, SpanRow, TlsHandshakeRow, ids};
 

@@ -166,7 +166,8 @@ impl Exchanges {
         let multiplexed = facts.map_or(talk.spoken.is_multiplexed(), |facts| facts.multiplexed);
         let answered = record.first_ns != 0;
         let error = error(record, talk.role == ROLE_CLIENT);
-        if !answered && !is_exchange(record, talk, facts) {
+        let is_tls = facts.is_some() || talk.spoken.is_tls();
+        if !answered && !is_exchange(record, talk, facts) || is_tls && is_farewell(record) {
             return None;
         }
         let total_us = record.end_ns.saturating_sub(record.begin_ns) / 1000;
@@ -211,6 +212,16 @@ impl Exchanges {
 
 /// The largest record of an AEAD cipher that says no more than that TLS is over (RFC 8446 §6.1, RFC 5288).
 const CLOSE_NOTIFY: u64 = 31;
+
+/// What such a record takes with ChaCha20-Poly1305 in TLS 1.2, with any cipher of TLS 1.3, and with AES-GCM in TLS 1.2.
+const CLOSE_NOTIFIES: [u64; 3] = [23, 24, CLOSE_NOTIFY];
+
+/// Whether both ends only told each other that TLS is over: seen as a request and its answer by an end that lives on until
+/// the other's word has come.
+fn is_farewell(record: &ExchangeRecord) -> bool {
+    let is_it = CLOSE_NOTIFIES.contains(&record.request_bytes);
+    record.ended == ENDED_BY_CLOSE && is_it && record.response_bytes == record.request_bytes
+}
 
 /// A client that sends and gets no answer may be one that asks for none (a log shipper); it waited for one if this was
 /// not its first turn, or if what it speaks has answers. With TLS its last word is that there are no more.

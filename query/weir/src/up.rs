@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tracing::info;
 use weir_api::{Api, ApiInfo};
-use weir_collector::{Collector, CollectorConfig};
+use weir_collector::{Collector, CollectorConfig, TraceLimits};
 use weir_query::{Engine, Limits};
 use weir_store::{Store, StoreConfig};
 
@@ -34,6 +34,9 @@ pub(crate) struct Args {
     allow_payload_capture: bool,
     #[command(flatten)]
     identity: identity::Args,
+    /// How sure (0 to 1) it must be that an exchange was made for another to be in its trace; below, a trace of its own begins.
+    #[arg(long, env = "WEIR_TRACE_CONFIDENCE", value_name = "SHARE", default_value_t = TraceLimits::default().min_confidence, value_parser = share)]
+    trace_confidence: f64,
     /// How much the probe records: more costs the machine more.
     #[arg(long, env = "WEIR_PROBE_LEVEL", value_enum, default_value = "exchanges")]
     probe_level: weir_probe::Level,
@@ -54,6 +57,11 @@ pub(crate) struct Args {
     ready_file: Option<PathBuf>,
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a confidence is between 0 and 1 (try 0.8)".to_owned())
+}
+
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let stop = weir_kit::stop::on_signal().context("install the signal handlers")?;
     let node = weir_kit::host::node_name();
@@ -72,6 +80,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         node: node.clone(),
         allow_payload_capture: args.allow_payload_capture,
         identity: args.identity.config(),
+        traces: TraceLimits { min_confidence: args.trace_confidence, ..TraceLimits::default() },
         ..CollectorConfig::default()
     };
     let collector = Collector::start(config, store.clone()).await.context("start the collector")?;

@@ -3,70 +3,31 @@
 
 use std::collections::HashMap;
 
-use object_store::ObjectStoreExt;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
-use tracing::{info, warn};
+use tracing::info;
 use weir_identity::kinds::{KINDS, Kind};
 use weir_identity::{History, Limits, Named, Object};
 use weir_model::tables::{K8S_OBJECTS, K8sObjectRow};
 use weir_model::{Row, SmolStr};
-use weir_store::{Segment, Store};
+use weir_store::Store;
 
-/// Rows that are read at most, the newest files first: half a minute's work, and more than a day of most clusters.
-const MOST_ROWS: u64 = 1_000_000;
+use crate::readback;
 
-/// What the store has of the time that is still asked for. A file that can't be read costs what is in it.
+/// What the store has of the time that is still asked for.
 pub(super) async fn history(store: &Store, limits: Limits, now: i64) -> History {
     let since = now.saturating_sub(limits.keep_ns);
-    let snapshot = store.snapshot(&K8S_OBJECTS);
-    let mut rows = Vec::new();
-    for batch in &snapshot.memory {
-        rows.extend(K8sObjectRow::from_batch(batch).unwrap_or_default());
-    }
-    let mut segments: Vec<&Segment> = snapshot.segments.iter().collect();
-    segments.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.max_time));
-    let mut read = 0;
-    for segment in segments {
-        read += segment.rows;
-        if read > MOST_ROWS {
-            warn!(
-                MOST_ROWS,
-                "older versions of Kubernetes' objects are left unread: rows that come very late may lack names"
-            );
-            break;
-        }
-        match of_segment(store, segment).await {
-            Ok(more) => {
-                rows.extend(more.into_iter().filter(|row| row.end_time.is_none_or(|end| end >= since)));
-            }
-            Err(err) => {
-                warn!(path = %segment.path, %err, "a file of k8s_objects can't be read; its history is missing");
-            }
-        }
-    }
+    // Of versions that last, the beginning is older than that.
+    let rows = readback::rows(store, &K8S_OBJECTS, i64::MIN, move |batch| {
+        let rows = K8sObjectRow::from_batch(batch).unwrap_or_default();
+        rows.into_iter().filter(|row| row.end_time.is_none_or(|end| end >= since)).collect()
+    })
+    .await;
     let count = rows.len();
     let history = replay(rows, limits);
     if count > 0 {
         info!(versions = count, "who had which address is known from before");
     }
     history
-}
-
-async fn of_segment(
-    store: &Store,
-    segment: &Segment,
-) -> Result<Vec<K8sObjectRow>, Box<dyn std::error::Error + Send + Sync>> {
-    // One hour of one small table: read whole.
-    let file = store.objects().get(&segment.path).await?.bytes().await?;
-    let read = move || {
-        let mut rows = Vec::new();
-        for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
-            rows.extend(K8sObjectRow::from_batch(&batch?)?);
-        }
-        Ok(rows)
-    };
-    tokio::task::spawn_blocking(read).await?
 }
 
 /// A version, by what tells it from all others.

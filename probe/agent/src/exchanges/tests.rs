@@ -88,6 +88,28 @@ fn only_what_waited_for_an_answer_is_an_exchange_without_one() {
     assert!(Bench::new().row(later, ROLE_CLIENT, b"whatever").is_some(), "it had one before");
 }
 
+/// Seen by an end that closes after the other has.
+#[test]
+fn the_words_by_which_tls_ends_are_no_exchange() {
+    let facts = Facts {
+        encryption: SmolStr::new_static("tls"),
+        version: Some(SmolStr::new_static("1.3")),
+        sni: None,
+        alpn: None,
+        multiplexed: None,
+    };
+    let is_row = |request_bytes, response_bytes, facts: Option<Facts>| {
+        let head: &[u8] = if facts.is_some() { b"\x16\x03\x01" } else { b"PING" };
+        let mut bench = Bench { facts, ..Bench::new() };
+        let ended =
+            ExchangeRecord { ended: ENDED_BY_CLOSE, number: 2, request_bytes, response_bytes, ..answered() };
+        bench.row(ended, ROLE_SERVER, head).is_some()
+    };
+    assert!(!is_row(24, 24, Some(facts.clone())) && !is_row(31, 31, Some(facts.clone())));
+    assert!(is_row(28, 29, Some(facts)), "PING and PONG");
+    assert!(is_row(24, 24, None), "in plain text");
+}
+
 #[test]
 fn an_error_is_laid_to_the_end_that_made_it() {
     const LAST_ACK: u8 = 9;

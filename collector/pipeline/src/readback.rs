@@ -1,0 +1,61 @@
+//! What the store has of a table's newest rows, for stages that go on where an earlier run ended.
+
+use arrow::array::RecordBatch;
+use object_store::ObjectStoreExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tracing::warn;
+use weir_model::Table;
+use weir_store::{Segment, Store};
+
+/// Rows that are read at most, the newest files first: half a minute's work.
+const MOST_ROWS: u64 = 1_000_000;
+
+/// What `read` takes from the rows in memory, and in files with rows of `since` and later. A file that can't be read costs
+/// what is in it.
+pub(crate) async fn rows<T, F>(store: &Store, table: &'static Table, since: i64, read: F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Fn(&RecordBatch) -> Vec<T> + Clone + Send + 'static,
+{
+    let snapshot = store.snapshot(table);
+    let mut rows: Vec<T> = snapshot.memory.iter().flat_map(&read).collect();
+    let mut segments: Vec<&Segment> =
+        snapshot.segments.iter().filter(|segment| segment.max_time >= since).collect();
+    segments.sort_unstable_by_key(|segment| std::cmp::Reverse(segment.max_time));
+    let mut count = 0;
+    for segment in segments {
+        count += segment.rows;
+        if count > MOST_ROWS {
+            warn!(table = table.name, MOST_ROWS, "older rows are left unread: what they tell is missing");
+            break;
+        }
+        match of_segment(store, segment, read.clone()).await {
+            Ok(more) => rows.extend(more),
+            Err(err) => {
+                warn!(table = table.name, path = %segment.path, %err, "a file can't be read back: what it tells is missing");
+            }
+        }
+    }
+    rows
+}
+
+async fn of_segment<T, F>(
+    store: &Store,
+    segment: &Segment,
+    read: F,
+) -> Result<Vec<T>, Box<dyn std::error::Error + Send + Sync>>
+where
+    T: Send + 'static,
+    F: Fn(&RecordBatch) -> Vec<T> + Send + 'static,
+{
+    // One hour of one table: read whole.
+    let file = store.objects().get(&segment.path).await?.bytes().await?;
+    let read = move || {
+        let mut rows = Vec::new();
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
+            rows.extend(read(&batch?));
+        }
+        Ok(rows)
+    };
+    tokio::task::spawn_blocking(read).await?
+}

@@ -1,0 +1,314 @@
+//! Turns that were made for each other → one trace: each turn's two ends, and below the server's the turns that it made
+//! for that.
+//!
+//! Rows of one trace come from several nodes and in any order, a cause's after those of what it caused. So a turn is kept
+//! until both of its ends had time to be told, and the first turn above it is known; then its spans are made, with that
+//! one's trace. What comes later still finds its trace for as long as it is remembered. An answer to "how long" needs the
+//! time: it is an argument.
+//!
+//! **Invariant**: each end of a turn has one span, whatever comes twice; no more turns are kept than
+//! [`Limits::turns`], and those that had to go early are counted.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use weir_model::{ExchangeRow, SmolStr, SpanRow};
+
+use crate::ends::Side;
+use crate::exchange::{self, Key, Parent, Turn};
+use crate::is_shared_id;
+
+/// How long turns are waited for, and how many are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a turn's other end, ns: both tell of it when it is over, each in its next batch.
+    pub other_end_ns: i64,
+    /// For the turn that one was made for, ns: it is told of when it is over itself.
+    pub cause_ns: i64,
+    /// For what comes late, ns: how long a turn's trace is remembered.
+    pub memory_ns: i64,
+    /// Turns that wait at once, and four times as many whose trace is remembered. A waiting one takes about 2 KB.
+    pub turns: usize,
+    /// A cause that is less sure than that is none: the trace is split there.
+    pub min_confidence: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const SECOND: i64 = 1_000_000_000;
+        Limits {
+            other_end_ns: 3 * SECOND,
+            cause_ns: 30 * SECOND,
+            memory_ns: 60 * SECOND,
+            turns: 100_000,
+            min_confidence: 0.3,
+        }
+    }
+}
+
+/// What became of turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kept now, until their trace is known.
+    pub waiting: u64,
+    /// Went before their time, for want of room: their traces may be split.
+    pub hurried: u64,
+    /// Were made for a turn that nobody told of in time: a trace begins there.
+    pub orphaned: u64,
+}
+
+/// Turns whose spans are still to be made, and traces of those whose were.
+#[derive(Debug)]
+pub struct Traces {
+    limits: Limits,
+    turns: HashMap<Key, Held>,
+    /// In the order in which they came.
+    waiting: VecDeque<Key>,
+    /// In the order in which they got their trace.
+    told: VecDeque<(i64, Key)>,
+    /// Turns that others were made for, and in the order in which that became known.
+    causes: HashSet<Key>,
+    told_causes: VecDeque<(i64, Key)>,
+    ready: Vec<SpanRow>,
+    counts: Counts,
+}
+
+/// One turn.
+#[derive(Debug)]
+struct Held {
+    came_ns: i64,
+    /// What the client's and the server's ends saw, until there are spans of it.
+    rows: [Option<Box<ExchangeRow>>; 2],
+    has: [bool; 2],
+    cause: Option<Cause>,
+    trace: Option<SmolStr>,
+}
+
+#[derive(Clone, Debug)]
+struct Cause {
+    key: Key,
+    method: SmolStr,
+    confidence: f64,
+}
+
+/// Causes above each other that are followed: more are a circle, or nobody's idea of a trace.
+const MOST_ABOVE: usize = 100;
+
+const SIDES: [Side; 2] = [Side::Client, Side::Server];
+
+/// What is known of the trace that a turn is in.
+enum Known {
+    Trace(SmolStr),
+    NotYet,
+    /// It was made for itself, by way of others.
+    Circle,
+}
+
+impl Traces {
+    /// None yet.
+    pub fn new(limits: Limits) -> Traces {
+        Traces {
+            limits,
+            turns: HashMap::new(),
+            waiting: VecDeque::new(),
+            told: VecDeque::new(),
+            causes: HashSet::new(),
+            told_causes: VecDeque::new(),
+            ready: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes what one end saw of a turn, at `now_ns`. A row that doesn't say which turn and which end is none; of several
+    /// about the same the first counts.
+    pub fn add(&mut self, row: ExchangeRow, now_ns: i64) {
+        let (Some(key), Some(side)) = (Key::of(&row), side_of(&row)) else { return };
+        let held = self.turns.entry(key.clone()).or_insert_with(|| Held {
+            came_ns: now_ns,
+            rows: [None, None],
+            has: [false, false],
+            cause: None,
+            trace: None,
+        });
+        if held.has[side as usize] {
+            return;
+        }
+        let is_new = !held.has[0] && !held.has[1];
+        held.has[side as usize] = true;
+        if side == Side::Client {
+            held.cause = cause_of(&row, self.limits.min_confidence);
+            if let Some(cause) = &held.cause
+                && self.causes.insert(cause.key.clone())
+            {
+                self.told_causes.push_back((now_ns, cause.key.clone()));
+            }
+        }
+        held.rows[side as usize] = Some(Box::new(row));
+        if held.trace.is_some() {
+            let spans = spans_of(&key, held);
+            self.ready.extend(spans);
+        } else if is_new {
+            self.waiting.push_back(key);
+        }
+    }
+
+    /// The spans of all turns whose trace is known at `now_ns`.
+    pub fn settle(&mut self, now_ns: i64) -> Vec<SpanRow> {
+        let excess = self.waiting.len().saturating_sub(self.limits.turns);
+        self.settle_with(now_ns, excess)
+    }
+
+    /// The spans of all turns that are left, with what is known by now.
+    pub fn finish(&mut self, now_ns: i64) -> Vec<SpanRow> {
+        self.settle_with(now_ns, usize::MAX)
+    }
+
+    /// What became of the turns so far.
+    pub fn counts(&self) -> Counts {
+        Counts { waiting: self.waiting.len() as u64, ..self.counts }
+    }
+
+    /// `hurried`: of those that wait, the first so many go in any case.
+    fn settle_with(&mut self, now_ns: i64, hurried: usize) -> Vec<SpanRow> {
+        let mut spans = std::mem::take(&mut self.ready);
+        for (place, key) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            let is_hurried = place < hurried;
+            let trace = match self.trace_of(&key, now_ns) {
+                Known::Trace(trace) => trace,
+                Known::NotYet if is_hurried => {
+                    self.counts.hurried += u64::from(hurried != usize::MAX);
+                    self.trace_of(&key, i64::MAX).or_own(&key)
+                }
+                Known::NotYet => {
+                    self.waiting.push_back(key);
+                    continue;
+                }
+                Known::Circle => {
+                    if let Some(held) = self.turns.get_mut(&key) {
+                        held.cause = None;
+                    }
+                    key.trace_id()
+                }
+            };
+            self.tell(key, trace, now_ns, &mut spans);
+        }
+        self.forget(now_ns);
+        spans
+    }
+
+    /// The trace that a turn is in: that of the first one above it.
+    fn trace_of(&self, key: &Key, now_ns: i64) -> Known {
+        let mut at = key;
+        let mut waits_since = now_ns;
+        for _ in 0..MOST_ABOVE {
+            let Some(held) = self.turns.get(at) else {
+                let is_late = now_ns.saturating_sub(waits_since) >= self.limits.cause_ns;
+                return if is_late { Known::Trace(at.trace_id()) } else { Known::NotYet };
+            };
+            if let Some(trace) = &held.trace {
+                return Known::Trace(trace.clone());
+            }
+            waits_since = held.came_ns;
+            // What it was made for is known at its client's end only; and its own spans know both ends.
+            let [has_client, has_server] = held.has;
+            let is_whole = has_client && (has_server || at != key) || !is_shared_id(&at.connection_id);
+            if !is_whole && now_ns.saturating_sub(waits_since) < self.limits.other_end_ns {
+                return Known::NotYet;
+            }
+            match &held.cause {
+                Some(cause) => at = &cause.key,
+                None => return Known::Trace(at.trace_id()),
+            }
+        }
+        Known::Circle
+    }
+
+    fn tell(&mut self, key: Key, trace: SmolStr, now_ns: i64, spans: &mut Vec<SpanRow>) {
+        let is_cause_seen =
+            |held: &Held| held.cause.as_ref().is_none_or(|cause| self.turns.contains_key(&cause.key));
+        let is_orphaned = self.turns.get(&key).is_some_and(|held| !is_cause_seen(held));
+        self.counts.orphaned += u64::from(is_orphaned);
+        let Some(held) = self.turns.get_mut(&key) else { return };
+        held.trace = Some(trace);
+        // Many requests that share a turn are none of them: it is worth a span where it leads somewhere.
+        if held.is_burst() && held.cause.is_none() && !self.causes.contains(&key) {
+            held.rows = [None, None];
+        }
+        spans.extend(spans_of(&key, held));
+        self.told.push_back((now_ns, key));
+    }
+
+    fn forget(&mut self, now_ns: i64) {
+        let since = now_ns.saturating_sub(self.limits.memory_ns);
+        let most = self.limits.turns.saturating_mul(4);
+        while let Some((at, _)) = self.told.front()
+            && (*at < since || self.told.len() > most)
+            && let Some((_, key)) = self.told.pop_front()
+        {
+            self.turns.remove(&key);
+        }
+        while let Some((at, _)) = self.told_causes.front()
+            && (*at < since || self.told_causes.len() > most)
+            && let Some((_, key)) = self.told_causes.pop_front()
+        {
+            self.causes.remove(&key);
+        }
+    }
+}
+
+impl Held {
+    fn is_burst(&self) -> bool {
+        self.rows.iter().flatten().any(|row| row.multiplexed == Some(true))
+    }
+}
+
+impl Known {
+    fn or_own(self, key: &Key) -> SmolStr {
+        match self {
+            Known::Trace(trace) => trace,
+            Known::NotYet | Known::Circle => key.trace_id(),
+        }
+    }
+}
+
+fn side_of(row: &ExchangeRow) -> Option<Side> {
+    SIDES.into_iter().find(|side| row.observer.as_deref() == Some(side.role()))
+}
+
+/// What the kernel saw or guessed that a turn was made for, if that is sure enough.
+fn cause_of(row: &ExchangeRow, min_confidence: f64) -> Option<Cause> {
+    let key = Key::of_cause(row).filter(|cause| Some(cause) != Key::of(row).as_ref())?;
+    let method = row.cause_method.clone()?;
+    let candidates = row.cause_candidates.unwrap_or(1).max(1);
+    // Where the task had several open, each may have been it.
+    let confidence = if method == "event_loop" { 1.0 / candidates as f64 } else { 1.0 };
+    (confidence >= min_confidence).then_some(Cause { key, method, confidence })
+}
+
+/// The spans of a turn's ends that have none yet. Its trace is known.
+fn spans_of(key: &Key, held: &mut Held) -> Vec<SpanRow> {
+    let Some(trace) = held.trace.clone() else { return Vec::new() };
+    let [client, server] = std::mem::take(&mut held.rows);
+    let turn = Turn { key, client: client.as_deref(), server: server.as_deref() };
+    let mut spans = Vec::with_capacity(2);
+    if let Some(row) = turn.client {
+        let parent = held.cause.as_ref().map(|cause| Parent {
+            span_id: cause.key.span_id(Side::Server),
+            method: cause.method.clone(),
+            confidence: cause.confidence,
+        });
+        spans.push(exchange::span(turn, Side::Client, row, &trace, parent));
+    }
+    if let Some(row) = turn.server {
+        let is_known = held.has[Side::Client as usize];
+        let parent = is_known.then(|| Parent {
+            span_id: key.span_id(Side::Client),
+            method: SmolStr::new_static("sequence_numbers"),
+            confidence: 1.0,
+        });
+        spans.push(exchange::span(turn, Side::Server, row, &trace, parent));
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests;

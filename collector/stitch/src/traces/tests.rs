@@ -1,0 +1,246 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// `asked` was asked by `asker` on the connection of that number, in the milliseconds `from` to `to`.
+fn turn(number: u32, asker: &str, asked: &str, (from, to): (i64, i64)) -> [ExchangeRow; 2] {
+    let row = |observer: &str, process: &str, from: i64, to: i64| ExchangeRow {
+        time: from,
+        end_time: Some(to),
+        connection_id: Some(format!("{number:016x}").into()),
+        request_offset: Some(17),
+        observer: Some(observer.into()),
+        node: Some(format!("node-of-{process}").into()),
+        process: Some(process.into()),
+        client_ip: Some("10.0.0.1".into()),
+        client_port: Some(40_000),
+        server_ip: Some("10.0.0.2".into()),
+        server_port: Some(80),
+        total_us: Some((to - from) / 1_000),
+        application_protocol: Some("http/1.1".into()),
+        ..ExchangeRow::default()
+    };
+    let (from, to) = (from * 1_000_000, to * 1_000_000);
+    [row("client", asker, from, to), row("server", asked, from + 100_000, to - 200_000)]
+}
+
+/// The same, for the turn on the connection of number `cause`.
+fn made_for(cause: u32, method: &str, mut turn: [ExchangeRow; 2]) -> [ExchangeRow; 2] {
+    turn[0].cause_connection_id = Some(format!("{cause:016x}").into());
+    turn[0].cause_request_offset = Some(17);
+    turn[0].cause_method = Some(method.into());
+    turn[0].cause_candidates = Some(1);
+    turn
+}
+
+/// A client asks front, which asks api, which asks store twice.
+fn shop() -> Vec<ExchangeRow> {
+    let turns = [
+        turn(1, "client", "front", (0, 100)),
+        made_for(1, "thread", turn(2, "front", "api", (10, 90))),
+        made_for(2, "goroutine", turn(3, "api", "store", (20, 40))),
+        made_for(2, "goroutine", turn(4, "api", "store", (50, 80))),
+    ];
+    turns.into_iter().flatten().collect()
+}
+
+fn service<'a>(spans: &'a [SpanRow], id: Option<&SmolStr>) -> Option<(&'a str, &'a str)> {
+    let span = spans.iter().find(|span| span.span_id.as_ref() == id)?;
+    Some((span.service.as_deref()?, span.kind.as_deref()?))
+}
+
+fn attribute<'a>(span: &'a SpanRow, key: &str) -> Option<&'a str> {
+    span.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+}
+
+fn by_id(mut spans: Vec<SpanRow>) -> Vec<SpanRow> {
+    spans.sort_by(|one, other| one.span_id.cmp(&other.span_id));
+    spans
+}
+
+#[test]
+fn a_request_is_one_trace_over_all_services() {
+    let mut traces = Traces::new(Limits::default());
+    for row in shop() {
+        traces.add(row, 0);
+    }
+    let spans = traces.settle(SECOND);
+    assert_eq!(spans.len(), 8);
+    let root = spans.iter().find(|span| span.parent_span_id.is_none()).expect("a root");
+    assert_eq!((root.service.as_deref(), root.kind.as_deref()), (Some("client"), Some("client")));
+    assert!(spans.iter().all(|span| span.trace_id == root.trace_id));
+    let above = |of: (&str, &str)| {
+        let of_it = spans.iter().filter(|span| service(&spans, span.span_id.as_ref()) == Some(of));
+        of_it.map(|span| service(&spans, span.parent_span_id.as_ref())).collect::<Vec<_>>()
+    };
+    assert_eq!(above(("front", "server")), [Some(("client", "client"))]);
+    assert_eq!(above(("front", "client")), [Some(("front", "server"))]);
+    assert_eq!(above(("store", "server")), [Some(("api", "client")); 2]);
+    assert_eq!(above(("api", "client")), [Some(("api", "server")); 2]);
+}
+
+#[test]
+fn a_span_says_how_its_parent_is_known_and_what_the_network_took() {
+    let mut traces = Traces::new(Limits::default());
+    for row in shop() {
+        traces.add(row, 0);
+    }
+    let spans = traces.settle(SECOND);
+    let find = |service: &str, kind: &str| {
+        let is_it =
+            |span: &&SpanRow| span.service.as_deref() == Some(service) && span.kind.as_deref() == Some(kind);
+        spans.iter().find(is_it).expect("the span")
+    };
+    let call = find("front", "client");
+    assert_eq!(attribute(call, "weir.link.method"), Some("thread"));
+    assert_eq!(call.confidence, Some(1.0));
+    assert_eq!(call.operation.as_deref(), Some("HTTP/1.1 exchange"));
+    assert_eq!(attribute(call, "service.peer.name"), Some("api"));
+    assert_eq!(attribute(call, "weir.exchange.network_us"), Some("300"));
+    let served = find("api", "server");
+    assert_eq!(attribute(served, "weir.link.method"), Some("sequence_numbers"));
+    assert_eq!(served.duration_ns, 80_000_000 - 300_000);
+    // The connection has its own trace.
+    let links = call.links.as_deref().expect("a link");
+    assert!(links.contains(crate::trace_of("0000000000000002").as_str()), "{links}");
+}
+
+/// Its client has no probe, or the server is outside.
+#[test]
+fn one_end_alone_is_a_trace_once_the_other_had_its_time() {
+    for (end, kind) in [(0, "client"), (1, "server")] {
+        let mut traces = Traces::new(Limits::default());
+        traces.add(turn(1, "client", "front", (0, 100))[end].clone(), 0);
+        assert_eq!(traces.settle(2 * SECOND), []);
+        let spans = traces.settle(4 * SECOND);
+        assert_eq!(spans.len(), 1);
+        assert_eq!((spans[0].kind.as_deref(), spans[0].parent_span_id.as_ref()), (Some(kind), None));
+    }
+}
+
+#[test]
+fn what_comes_late_still_finds_its_trace() {
+    let mut traces = Traces::new(Limits::default());
+    let [late, rest @ ..] = <[ExchangeRow; 8]>::try_from(shop()).expect("eight rows");
+    let server = rest[0].clone();
+    for row in rest.into_iter().skip(1) {
+        traces.add(row, 0);
+    }
+    assert_eq!(traces.settle(10 * SECOND), [], "who asked front is still waited for");
+    traces.add(server, 10 * SECOND);
+    assert_eq!(traces.settle(14 * SECOND).len(), 7);
+    traces.add(late, 20 * SECOND);
+    let spans = traces.settle(20 * SECOND);
+    assert_eq!(spans.len(), 1);
+    assert_eq!(spans[0].service.as_deref(), Some("client"));
+}
+
+#[test]
+fn a_cause_that_never_comes_begins_the_trace_and_is_counted() {
+    let mut traces = Traces::new(Limits::default());
+    for row in made_for(1, "thread", turn(2, "front", "api", (10, 90))) {
+        traces.add(row, 0);
+    }
+    assert_eq!(traces.settle(29 * SECOND), []);
+    let spans = traces.settle(31 * SECOND);
+    assert_eq!(spans.len(), 2);
+    // If it comes at last, and nothing was above it, it is in the same trace.
+    for row in turn(1, "client", "front", (0, 100)) {
+        traces.add(row, 40 * SECOND);
+    }
+    let later = traces.settle(40 * SECOND);
+    assert_eq!(later.len(), 2);
+    assert!(later.iter().all(|span| span.trace_id == spans[0].trace_id));
+    assert_eq!(traces.counts().orphaned, 1);
+}
+
+#[test]
+fn a_guess_that_is_not_sure_enough_splits_the_trace() {
+    let roots = |candidates| {
+        let mut traces = Traces::new(Limits::default());
+        let mut call = made_for(1, "event_loop", turn(2, "front", "api", (10, 90)));
+        call[0].cause_candidates = Some(candidates);
+        for row in turn(1, "client", "front", (0, 100)).into_iter().chain(call) {
+            traces.add(row, 0);
+        }
+        let spans = traces.settle(SECOND);
+        let confidence = spans.iter().filter_map(|span| span.confidence).fold(1.0, f64::min);
+        (spans.iter().filter(|span| span.parent_span_id.is_none()).count(), confidence)
+    };
+    assert_eq!(roots(2), (1, 0.5));
+    assert_eq!(roots(9), (2, 1.0));
+}
+
+/// HTTP/2, and a probe that ships its batches.
+#[test]
+fn a_burst_of_requests_is_a_span_where_it_leads_somewhere() {
+    let burst = |number| {
+        turn(number, "client", "front", (0, 100)).map(|row| ExchangeRow { multiplexed: Some(true), ..row })
+    };
+    let mut traces = Traces::new(Limits::default());
+    let asked = made_for(1, "thread", turn(3, "front", "api", (10, 90)));
+    for row in burst(1).into_iter().chain(burst(2)).chain(asked) {
+        traces.add(row, 0);
+    }
+    let spans = traces.settle(SECOND);
+    assert_eq!(spans.len(), 4);
+    let named = |name: &str| spans.iter().filter(|span| span.operation.as_deref() == Some(name)).count();
+    assert_eq!((named("HTTP/1.1 burst"), named("HTTP/1.1 exchange")), (2, 2));
+}
+
+/// Ids that are wrong, or made by somebody who wants to see us fail.
+#[test]
+fn turns_that_were_made_for_each_other_end_somewhere() {
+    let mut traces = Traces::new(Limits::default());
+    let around = [
+        made_for(3, "thread", turn(1, "a", "b", (0, 9))),
+        made_for(1, "thread", turn(2, "b", "c", (0, 9))),
+        made_for(2, "thread", turn(3, "c", "a", (0, 9))),
+        made_for(4, "thread", turn(4, "d", "d", (0, 9))),
+    ];
+    for row in around.into_iter().flatten() {
+        traces.add(row, 0);
+    }
+    let spans = traces.settle(SECOND);
+    assert_eq!(spans.len(), 8);
+    assert_eq!(spans.iter().filter(|span| span.parent_span_id.is_none()).count(), 2);
+}
+
+#[test]
+fn no_more_are_kept_than_there_is_room_for() {
+    let limits = Limits { turns: 10, ..Limits::default() };
+    let mut traces = Traces::new(limits);
+    for number in 0..25 {
+        traces.add(turn(number, "client", "front", (0, 100))[0].clone(), 0);
+    }
+    assert_eq!(traces.settle(0).len(), 15);
+    assert_eq!(traces.counts(), Counts { waiting: 10, hurried: 15, orphaned: 0 });
+    assert_eq!(traces.finish(0).len(), 10);
+    assert_eq!(traces.counts(), Counts { waiting: 0, hurried: 15, orphaned: 0 });
+    assert_eq!(traces.settle(SECOND * 1_000), []);
+    assert!(traces.turns.is_empty() && traces.told.is_empty() && traces.causes.is_empty());
+}
+
+proptest! {
+    /// Whatever order rows come in, and however often.
+    #[test]
+    fn the_order_of_rows_changes_nothing(order in Just((0..16).collect::<Vec<usize>>()).prop_shuffle(), settle_at in 0..16) {
+        let expected = {
+            let mut traces = Traces::new(Limits::default());
+            shop().into_iter().for_each(|row| traces.add(row, 0));
+            by_id(traces.settle(SECOND))
+        };
+        let mut traces = Traces::new(Limits::default());
+        let mut spans = Vec::new();
+        for (step, at) in order.into_iter().enumerate() {
+            traces.add(shop()[at % 8].clone(), 0);
+            if step as i32 == settle_at {
+                spans.extend(traces.settle(0));
+            }
+        }
+        spans.extend(traces.settle(SECOND));
+        prop_assert_eq!(by_id(spans), expected);
+    }
+}
