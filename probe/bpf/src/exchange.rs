@@ -20,9 +20,9 @@ use aya_ebpf::helpers::bpf_skc_to_tcp_sock;
 use aya_ebpf::helpers::generated::{bpf_ringbuf_query, bpf_seq_write};
 use weir_abi::{
     CAUSE_NONE, Conn, ENDED_BY_CLOSE, ENDED_BY_NEXT, ENDED_BY_SILENCE, ENDED_BY_UPGRADE, EXCHANGE_CUT,
-    EXCHANGE_FOLLOWS_TLS, EXCHANGE_PIPELINED, EXCHANGE_QUIET_NS, ExchangeRecord, FLAG_BACKFILLED, FLAG_ISNS, Field, FirstExchange,
-    HELLO_LIMIT, Heads, KIND_EXCHANGE, KIND_FIRST_EXCHANGE, Lost, ROLE_CLIENT, ROLE_SERVER, SIDE_CLIENT,
-    SIDE_SERVER,
+    EXCHANGE_FOLLOWS_TLS, EXCHANGE_PIPELINED, EXCHANGE_QUIET_NS, ExchangeRecord, FLAG_BACKFILLED, FLAG_ISNS,
+    Field, FirstExchange, HELLO_LIMIT, Heads, KIND_EXCHANGE, KIND_FIRST_EXCHANGE, Lost, ROLE_CLIENT,
+    ROLE_SERVER, SIDE_CLIENT, SIDE_SERVER,
 };
 
 use crate::cause;
@@ -31,7 +31,8 @@ use crate::library;
 use crate::lost;
 use crate::maps::{
     BEGUN, BLANK, CONNS, ConnState, EVENTS, Inbound, MAY_TURN, PHASE_ANSWERED, PHASE_ASKED, PHASE_IDLE,
-    PHASE_OVER, PHASE_TOLD, ROOM, SETTLED, STREAM_DONE, STREAM_WATCHED, TURNS, Table, Turn, UNSETTLED,
+    PHASE_OVER, PHASE_TOLD, ROOM, SETTLED, STREAM_DONE, STREAM_OVERTAKEN, STREAM_WATCHED, TURNS, Table, Turn,
+    UNSETTLED,
 };
 
 /// Set by user space before load: whether the level has exchanges.
@@ -195,7 +196,8 @@ fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32, sent: bo
     if conn.stream[CLIENT] != STREAM_DONE && (is_tls || !seen) {
         // Bytes both ways, and none seen by the packet hooks: they are off.
         let is_blind = !seen && conn.heads.first_ns[SIDE_SERVER as usize] == 0 && asked > 0 && answered > 0;
-        if !is_blind && asked.wrapping_sub(begun_at) < HELLO_LIMIT {
+        if !is_blind && asked.wrapping_sub(begun_at) < HELLO_LIMIT && !answers_again(conn, state, asked, sent)
+        {
             return false;
         }
     }
@@ -207,6 +209,20 @@ fn settle(sk: *mut c_void, state: &mut Turn, asked: u32, answered: u32, sent: bo
         state.follows_tls = 1;
     }
     true
+}
+
+/// Whether a server answers, in ciphers, for the second time to something new: where it can't be known which of the client's
+/// records was the last of the handshake, that is certainly behind it. The turns before that are missing.
+#[inline(always)]
+fn answers_again(conn: &ConnState, state: &mut Turn, asked: u32, sent: bool) -> bool {
+    let is_unknown = conn.stream[SIDE_CLIENT as usize] == STREAM_OVERTAKEN;
+    let encrypts = conn.stream[SIDE_SERVER as usize] == STREAM_DONE;
+    if state.role != ROLE_SERVER || !is_unknown || !encrypts || !sent {
+        return false;
+    }
+    let is_again = state.asked_to != 0 && asked != state.asked_to;
+    state.asked_to = asked;
+    is_again
 }
 
 /// Whether a connection in clear has turned to TLS (STARTTLS); then both positions end where it did.

@@ -26,7 +26,8 @@ use weir_abi::{
 };
 
 use crate::maps::{
-    ConnState, EVENTS, FIRST, First, LISTENERS, STREAM_COPYING, STREAM_DONE, STREAM_NEW, STREAM_WATCHED,
+    ConnState, EVENTS, FIRST, First, LISTENERS, STREAM_COPYING, STREAM_DONE, STREAM_NEW, STREAM_OVERTAKEN,
+    STREAM_WATCHED,
 };
 use crate::packet::{Packet, load};
 use crate::{exchange, kernel, starttls};
@@ -258,6 +259,8 @@ fn copy(
     }
     if !is_ahead {
         state.copied[lane] = end;
+    } else if state.stream[lane] == STREAM_COPYING {
+        state.stream[lane] = STREAM_OVERTAKEN;
     }
     // Exchanges went without at the half; the last part of the ring is for connections.
     if exchange::ring_use(8) {

@@ -162,6 +162,8 @@ pub const STREAM_COPYING: u8 = 1;
 pub const STREAM_DONE: u8 = 2;
 /// It began in clear and may turn to TLS; only the beginnings of segments are looked at.
 pub const STREAM_WATCHED: u8 = 3;
+/// As [`STREAM_COPYING`], but a segment came before one that it should follow: its records may not be followed any more.
+pub const STREAM_OVERTAKEN: u8 = 4;
 
 /// Value of [`CONNS`].
 #[repr(C)]

@@ -399,6 +399,40 @@ async fn turns_in_tls_1_2_begin_behind_the_handshake() {
     tls_turns_begin_behind_the_handshake("TLSv1.2").await;
 }
 
+/// The end of the client's handshake is lost, and comes again after its first request: the server's end can't follow the
+/// records then, and takes up the turns a little later.
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_go_on_where_a_request_overtook_the_handshake() {
+    let hosts = Hosts::new();
+    let bench = Bench::start().await;
+    let nginx = Nginx::start(&hosts, Some("TLSv1.3"), BIG);
+    // The first segment that begins with a ChangeCipherSpec, behind TCP's timestamps.
+    let rule = format!(
+        "table inet lossy {{ chain input {{ type filter hook input priority 0; \
+         tcp dport {} @th,256,8 20 numgen inc mod 1000 0 counter drop; }}; }}",
+        nginx.port
+    );
+    let made = hosts.command(1, "nft").arg(rule).output().expect("nftables is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let small = format!("https://10.83.0.2:{}/small", nginx.port);
+    curl(&hosts, &["--insecure", "--http1.1", &small, &small, &small, &small]);
+    let rules = hosts.command(1, "nft").args(["list", "table", "inet", "lossy"]).output().unwrap();
+    let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+    assert!(rules.contains("counter packets 1 "), "nothing was lost: {rules}");
+    let seen_by = |rows: &[ExchangeRow], observer: &str| {
+        let of_it = rows.iter().filter(|row| row.observer.as_deref() == Some(observer));
+        of_it.filter_map(|row| row.request_offset).collect::<std::collections::BTreeSet<_>>()
+    };
+    let look = |bench: &Bench| bench.exchanges(nginx.port);
+    let is_told =
+        |rows: &Vec<ExchangeRow>| seen_by(rows, "client").len() == 4 && seen_by(rows, "server").len() >= 2;
+    let rows = bench.until("turns of both ends", look, is_told).await;
+    let (client, server) = (seen_by(&rows, "client"), seen_by(&rows, "server"));
+    assert!(server.is_subset(&client), "no turn is made up: {client:?} {server:?}");
+    assert_eq!(client.last(), server.last());
+    bench.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_2_is_said_to_be_multiplexed() {
     let hosts = Hosts::new();
