@@ -117,6 +117,12 @@ stitch: ## Score the inference of who asked whom against simple rules, where ../
 	@if [ -d ../shared/stitch ]; then cargo build --locked --quiet --workspace --bin weir && deploy/stitch.sh target/debug/weir ../shared/stitch; \
 	else echo "no ../shared/stitch here, so nothing to score; 'weir bench stitch FILE' takes exchanges of your own"; fi
 
+.PHONY: demo-traces
+demo-traces: ## Share of the demo's requests whose whole trace is right, by the demo's own truth [RATE=50] [FOR=25s] (root)
+	@cargo build --locked --quiet --workspace --bins
+	@WEIR_BIN=$(CURDIR)/target/debug/weir WEIR_DEMO_RATE=$(or $(RATE),50) WEIR_DEMO_FOR=$(or $(FOR),25s) \
+		cargo test --locked --quiet --workspace --test demo -- --nocapture the_demos_requests_are
+
 .PHONY: bench
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
 	@cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench import --bench aggregate

@@ -1,6 +1,10 @@
 //! Turns that were made for each other → one trace: each turn's two ends, and below the server's the turns that it made
 //! for that.
 //!
+//! | file               | subject                                                              |
+//! |--------------------|----------------------------------------------------------------------|
+//! | `traces/linker.rs` | which turn was made for which, where the kernel didn't see it: inferred |
+//!
 //! Rows of one trace come from several nodes and in any order, a cause's after those of what it caused. So a turn is kept
 //! until both of its ends had time to be told, and the first turn above it is known; then its spans are made, with that
 //! one's trace. What comes later still finds its trace for as long as it is remembered. An answer to "how long" needs the
@@ -9,6 +13,8 @@
 //! **Invariant**: each end of a turn has one span, whatever comes twice; no more turns are kept than
 //! [`Limits::turns`], and those that had to go early are counted.
 
+mod linker;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use weir_model::{ExchangeRow, SmolStr, SpanRow};
@@ -16,6 +22,7 @@ use weir_model::{ExchangeRow, SmolStr, SpanRow};
 use crate::ends::Side;
 use crate::exchange::{self, Key, Parent, Turn};
 use crate::is_shared_id;
+use linker::Linker;
 
 /// How long turns are waited for, and how many are kept.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +47,7 @@ impl Default for Limits {
             cause_ns: 30 * SECOND,
             memory_ns: 60 * SECOND,
             turns: 100_000,
-            min_confidence: 0.3,
+            min_confidence: 0.5,
         }
     }
 }
@@ -68,6 +75,7 @@ pub struct Traces {
     /// Turns that others were made for, and in the order in which that became known.
     causes: HashSet<Key>,
     told_causes: VecDeque<(i64, Key)>,
+    linker: Linker,
     ready: Vec<SpanRow>,
     counts: Counts,
 }
@@ -80,7 +88,19 @@ struct Held {
     rows: [Option<Box<ExchangeRow>>; 2],
     has: [bool; 2],
     cause: Option<Cause>,
+    link: Link,
     trace: Option<SmolStr>,
+}
+
+/// How far it is known what a turn was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// Both ends aren't here yet.
+    NotLookedFor,
+    /// The inference has it.
+    Inferring,
+    /// As well as it will ever be.
+    Known,
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +133,7 @@ impl Traces {
             told: VecDeque::new(),
             causes: HashSet::new(),
             told_causes: VecDeque::new(),
+            linker: Linker::new(limits.min_confidence, limits.turns),
             ready: Vec::new(),
             counts: Counts::default(),
         }
@@ -127,15 +148,17 @@ impl Traces {
             rows: [None, None],
             has: [false, false],
             cause: None,
+            link: Link::NotLookedFor,
             trace: None,
         });
         if held.has[side as usize] {
             return;
         }
+        self.linker.note(&row, side == Side::Server);
         let is_new = !held.has[0] && !held.has[1];
         held.has[side as usize] = true;
         if side == Side::Client {
-            held.cause = cause_of(&row, self.limits.min_confidence);
+            held.cause = cause_of(&row);
             if let Some(cause) = &held.cause
                 && self.causes.insert(cause.key.clone())
             {
@@ -144,6 +167,7 @@ impl Traces {
         }
         held.rows[side as usize] = Some(Box::new(row));
         if held.trace.is_some() {
+            held.leave_unsure(self.limits.min_confidence);
             let spans = spans_of(&key, held);
             self.ready.extend(spans);
         } else if is_new {
@@ -169,6 +193,7 @@ impl Traces {
 
     /// `hurried`: of those that wait, the first so many go in any case.
     fn settle_with(&mut self, now_ns: i64, hurried: usize) -> Vec<SpanRow> {
+        self.link(now_ns, hurried == usize::MAX);
         let mut spans = std::mem::take(&mut self.ready);
         for (place, key) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let is_hurried = place < hurried;
@@ -195,6 +220,41 @@ impl Traces {
         spans
     }
 
+    /// Looks for what turns were made for, of those that are as whole as they will be.
+    fn link(&mut self, now_ns: i64, is_last: bool) {
+        for key in &self.waiting {
+            let Some(held) = self.turns.get_mut(key).filter(|held| held.link == Link::NotLookedFor) else {
+                continue;
+            };
+            if !is_last
+                && !held.is_whole(key)
+                && now_ns.saturating_sub(held.came_ns) < self.limits.other_end_ns
+            {
+                continue;
+            }
+            let [client, server] = [0, 1].map(|side| held.rows[side].as_deref());
+            self.linker.add(key, client, server);
+            let is_open =
+                client.is_some_and(|row| row.multiplexed != Some(true) && !self.linker.is_certain(row));
+            // One of two at least, where a thread had only this one open, but others of the process may have been at it.
+            if let Some(guess) = held.cause.as_mut().filter(|_| is_open) {
+                guess.confidence = guess.confidence.min(0.5);
+            }
+            held.link = if is_open { Link::Inferring } else { Link::Known };
+        }
+        for (key, cause) in self.linker.settle(now_ns, is_last) {
+            let Some(held) = self.turns.get_mut(&key).filter(|held| held.link == Link::Inferring) else {
+                continue;
+            };
+            held.link = Link::Known;
+            // Where timing finds none, what the kernel guessed stands.
+            let Some(cause) = cause else { continue };
+            let is_as_guessed = held.cause.as_ref().is_some_and(|guess| guess.key == cause.key);
+            let method = held.cause.take().filter(|_| is_as_guessed).map(|guess| guess.method);
+            held.cause = Some(Cause { method: method.unwrap_or(cause.method), ..cause });
+        }
+    }
+
     /// The trace that a turn is in: that of the first one above it.
     fn trace_of(&self, key: &Key, now_ns: i64) -> Known {
         let mut at = key;
@@ -208,13 +268,13 @@ impl Traces {
                 return Known::Trace(trace.clone());
             }
             waits_since = held.came_ns;
+            let waited_ns = now_ns.saturating_sub(waits_since);
             // What it was made for is known at its client's end only; and its own spans know both ends.
-            let [has_client, has_server] = held.has;
-            let is_whole = has_client && (has_server || at != key) || !is_shared_id(&at.connection_id);
-            if !is_whole && now_ns.saturating_sub(waits_since) < self.limits.other_end_ns {
+            let is_whole = held.is_whole(at) || held.has[Side::Client as usize] && at != key;
+            if !is_whole && waited_ns < self.limits.other_end_ns || self.is_inferring(held, waited_ns) {
                 return Known::NotYet;
             }
-            match &held.cause {
+            match held.cause(self.limits.min_confidence) {
                 Some(cause) => at = &cause.key,
                 None => return Known::Trace(at.trace_id()),
             }
@@ -222,7 +282,22 @@ impl Traces {
         Known::Circle
     }
 
+    /// Whether it may yet be found what it was made for. A process that only asks shows that by never being asked.
+    fn is_inferring(&self, held: &Held, waited_ns: i64) -> bool {
+        if held.link == Link::Known || waited_ns >= self.limits.cause_ns {
+            return false;
+        }
+        let Some(row) = held.rows[Side::Client as usize].as_deref() else { return false };
+        if row.multiplexed == Some(true) || self.linker.is_certain(row) {
+            return false;
+        }
+        waited_ns < self.limits.other_end_ns || self.linker.is_worth_a_look(row)
+    }
+
     fn tell(&mut self, key: Key, trace: SmolStr, now_ns: i64, spans: &mut Vec<SpanRow>) {
+        if let Some(held) = self.turns.get_mut(&key) {
+            held.leave_unsure(self.limits.min_confidence);
+        }
         let is_cause_seen =
             |held: &Held| held.cause.as_ref().is_none_or(|cause| self.turns.contains_key(&cause.key));
         let is_orphaned = self.turns.get(&key).is_some_and(|held| !is_cause_seen(held));
@@ -244,6 +319,7 @@ impl Traces {
             && (*at < since || self.told.len() > most)
             && let Some((_, key)) = self.told.pop_front()
         {
+            self.linker.forget(&key);
             self.turns.remove(&key);
         }
         while let Some((at, _)) = self.told_causes.front()
@@ -256,6 +332,23 @@ impl Traces {
 }
 
 impl Held {
+    /// Whether both ends are here, or only one can be.
+    fn is_whole(&self, key: &Key) -> bool {
+        self.has == [true, true] || !is_shared_id(&key.connection_id)
+    }
+
+    /// What it was made for, where that is sure enough.
+    fn cause(&self, min_confidence: f64) -> Option<&Cause> {
+        self.cause.as_ref().filter(|cause| cause.confidence >= min_confidence)
+    }
+
+    /// Better no cause than one that isn't sure enough.
+    fn leave_unsure(&mut self, min_confidence: f64) {
+        if self.cause(min_confidence).is_none() {
+            self.cause = None;
+        }
+    }
+
     fn is_burst(&self) -> bool {
         self.rows.iter().flatten().any(|row| row.multiplexed == Some(true))
     }
@@ -274,14 +367,14 @@ fn side_of(row: &ExchangeRow) -> Option<Side> {
     SIDES.into_iter().find(|side| row.observer.as_deref() == Some(side.role()))
 }
 
-/// What the kernel saw or guessed that a turn was made for, if that is sure enough.
-fn cause_of(row: &ExchangeRow, min_confidence: f64) -> Option<Cause> {
+/// What the kernel saw or guessed that a turn was made for.
+fn cause_of(row: &ExchangeRow) -> Option<Cause> {
     let key = Key::of_cause(row).filter(|cause| Some(cause) != Key::of(row).as_ref())?;
     let method = row.cause_method.clone()?;
     let candidates = row.cause_candidates.unwrap_or(1).max(1);
     // Where the task had several open, each may have been it.
     let confidence = if method == "event_loop" { 1.0 / candidates as f64 } else { 1.0 };
-    (confidence >= min_confidence).then_some(Cause { key, method, confidence })
+    Some(Cause { key, method, confidence })
 }
 
 /// The spans of a turn's ends that have none yet. Its trace is known.

@@ -1,5 +1,8 @@
 //! `weir demo`: traffic as promised, and nothing left behind, however it ends.
 
+#[path = "demo/truth.rs"]
+mod truth;
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -120,6 +123,38 @@ async fn the_demos_traffic_and_its_troubles_are_in_the_tables() -> anyhow::Resul
     }
     drop(demo);
     Ok(())
+}
+
+/// Nobody told Weir who asked whom: it saw it, or inferred it. `make demo-traces` does it at a higher rate and for longer.
+#[tokio::test]
+async fn the_demos_requests_are_the_traces_that_it_says_they_are() -> anyhow::Result<()> {
+    need_root();
+    let of = |name: &str, usual: &str| std::env::var(name).unwrap_or_else(|_| usual.to_owned());
+    let (rate, length) = (of("WEIR_DEMO_RATE", "10"), of("WEIR_DEMO_FOR", "20s"));
+    let weir = Weir::start(&[]).await?;
+    assert_eq!(weir.ready("probe"), "running", "{}", weir.process.output());
+    let mut demo =
+        Demo::start(&["--otlp", &weir.url("otlp_http")?, "--rate", &rate, "--for", &length]).await?;
+    demo.process.ended().await?;
+    // Each exchange has its span at last; not those of this test, which asks while it waits.
+    let left = "select (select count(*) from exchanges where process in ('client', 'front', 'api', 'store')) \
+        - (select count(*) from spans where source = 'stitched' and operation like '% exchange' \
+           and service in ('client', 'front', 'api', 'store'))";
+    let look = || async { Ok((weir.number(left).await? <= 0).then_some(())) };
+    // What was made for an exchange that nobody told of waits for that as long as anybody would.
+    if until("spans of most exchanges", look).await.is_err() {
+        until("spans of all exchanges", look).await?;
+    }
+    let score = truth::score(&weir).await?;
+    say(&format!("{rate} requests/s for {length}: {score}"));
+    assert!(score.requests > 100, "{score}");
+    assert!(score.whole * 100 >= score.requests * 95, "{score}");
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "a figure for whoever runs it")]
+fn say(figure: &str) {
+    eprintln!("{figure}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ async fn a_tls_connection_is_a_trace_with_its_handshake_as_a_child() -> anyhow::
     server.visit(sni, &[])?;
     let connection = "select distinct connection_id from tls_handshakes where tls_sni";
     let roots = format!(
-        "select trace_id, service from spans where parent_span_id is null and connection_id in ({connection} = '{sni}')"
+        "select trace_id, service from spans where operation = 'TCP connection' and parent_span_id is null and connection_id in ({connection} = '{sni}')"
     );
     let look = || async { Ok(weir.sql(&roots).await?.into_iter().next()) };
     let (root, _) = until("the connection's span", look).await?;
