@@ -138,14 +138,14 @@ impl Stage {
         let part = self.enricher.enrich(part, &self.counters).await;
         let malformed = |err| self.refuse(&node, RefusalReason::Malformed, &err);
         let turns = turns(&part).await.map_err(malformed)?;
-        let parts = with_spans(part).await.map_err(malformed)?;
+        let (parts, handshakes) = with_spans(part).await.map_err(malformed)?;
         let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();
         match self.store.append_parts(parts).await {
             Ok(duplicates) => {
                 self.counters.stored(rows, stitched, duplicates as u64);
                 // What came before was taken before.
                 if duplicates == 0 {
-                    self.assembly.add(turns, now());
+                    self.assembly.add(turns, &handshakes, now());
                 }
                 Ok(())
             }
@@ -177,36 +177,40 @@ async fn turns(part: &Part) -> Result<Vec<ExchangeRow>, ModelError> {
         .expect("reading does not panic")
 }
 
-/// The batch, and the spans that follow from it. Large ones are stitched where nobody waits for the thread.
-async fn with_spans(part: Part) -> Result<Vec<Part>, ModelError> {
+/// The batch, and the spans that follow from it; and those of handshakes by themselves. Large ones are stitched where
+/// nobody waits for the thread.
+async fn with_spans(part: Part) -> Result<(Vec<Part>, Vec<SpanRow>), ModelError> {
     if part.batch.num_rows() <= INLINE_ROWS {
         return stitch(part);
     }
     tokio::task::spawn_blocking(move || stitch(part)).await.expect("stitching does not panic")
 }
 
-fn stitch(part: Part) -> Result<Vec<Part>, ModelError> {
-    let spans = stitched(&part.meta, &part.batch)?;
-    let spans = spans.map(|(meta, batch)| Part { meta, batch, ipc: None });
-    Ok(std::iter::once(part).chain(spans).collect())
-}
-
-/// The spans that follow from a batch, with metadata that is the same each time that the batch comes.
-fn stitched(meta: &BatchMeta, batch: &RecordBatch) -> Result<Option<(BatchMeta, RecordBatch)>, ModelError> {
-    let spans = match meta.table.as_str() {
-        "flows" => weir_stitch::spans_of_flows(&FlowRow::from_batch(&ended(batch))?),
-        "tls_handshakes" => weir_stitch::spans_of_handshakes(&TlsHandshakeRow::from_batch(batch)?),
-        _ => return Ok(None),
+/// The spans get metadata that is the same each time that the batch comes.
+fn stitch(part: Part) -> Result<(Vec<Part>, Vec<SpanRow>), ModelError> {
+    let is_handshakes = part.meta.table == TlsHandshakeRow::table().name;
+    let spans = if is_handshakes {
+        weir_stitch::spans_of_handshakes(&TlsHandshakeRow::from_batch(&part.batch)?)
+    } else if part.meta.table == FlowRow::table().name {
+        weir_stitch::spans_of_flows(&FlowRow::from_batch(&ended(&part.batch))?)
+    } else {
+        Vec::new()
     };
     if spans.is_empty() {
-        return Ok(None);
+        return Ok((vec![part], spans));
     }
     let meta = BatchMeta {
         table: SpanRow::table().name.to_owned(),
-        boot_id: format!("stitch-{}-{}", meta.table, meta.boot_id),
-        ..meta.clone()
+        boot_id: format!("stitch-{}-{}", part.meta.table, part.meta.boot_id),
+        ..part.meta.clone()
     };
-    Ok(Some((meta, SpanRow::to_batch(&spans))))
+    let stitched = Part { meta, batch: SpanRow::to_batch(&spans), ipc: None };
+    // What the server's end saw of a handshake is no part of what its client waited for.
+    let is_client_s = |span: &SpanRow| {
+        !span.attributes.iter().any(|(key, value)| key == "weir.observer" && value == "server")
+    };
+    let handshakes = if is_handshakes { spans.into_iter().filter(is_client_s).collect() } else { Vec::new() };
+    Ok((vec![part, stitched], handshakes))
 }
 
 /// The flows of connections that ended: only they become spans, and most rows of a long connection don't. All rows

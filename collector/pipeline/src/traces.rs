@@ -58,14 +58,17 @@ impl Assembly {
         Assembly { traces: Mutex::new(traces), stored: Mutex::new(stored) }
     }
 
-    /// Takes rows that are durable.
-    pub(crate) fn add(&self, rows: Vec<ExchangeRow>, now_ns: i64) {
-        if rows.is_empty() {
+    /// Takes rows that are durable, and spans of handshakes.
+    pub(crate) fn add(&self, exchanges: Vec<ExchangeRow>, handshakes: &[SpanRow], now_ns: i64) {
+        if exchanges.is_empty() && handshakes.is_empty() {
             return;
         }
         let mut traces = self.traces.lock();
-        for row in rows {
+        for row in exchanges {
             traces.add(row, now_ns);
+        }
+        for span in handshakes {
+            traces.add_handshake(span, now_ns);
         }
     }
 

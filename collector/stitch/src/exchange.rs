@@ -58,7 +58,48 @@ pub(crate) struct Parent {
     pub(crate) confidence: f64,
 }
 
-/// The span of what `row`, this end's, saw of `turn`.
+/// How long before a request its connection may have opened, handshake included, to have been opened for it, ns.
+const OPENED_FOR_IT_NS: i64 = 1_000_000_000;
+
+/// From when to when the connection was opened for its first request, at the client's end.
+fn opening(row: &ExchangeRow) -> Option<(i64, i64)> {
+    let start = row.opened_time.filter(|start| (0..=OPENED_FOR_IT_NS).contains(&(row.time - start)))?;
+    Some((start, start + row.connect_us?.saturating_mul(1_000).clamp(0, row.time - start)))
+}
+
+/// What the client's end did before it could ask: children of its span. `handshake` is the connection's, by the same end.
+pub(crate) fn before(
+    turn: Turn<'_>,
+    row: &ExchangeRow,
+    trace_id: &SmolStr,
+    handshake: Option<SpanRow>,
+) -> Vec<SpanRow> {
+    let Some((start, end)) = opening(row) else { return Vec::new() };
+    let (client, server) = ends::of_turn(turn.client, turn.server);
+    let mut attributes = Attributes::default();
+    let transport = SmolStr::new_static("tcp");
+    ends::between(&mut attributes, Side::Client, &client, &server, Some(&transport), None);
+    attributes.text("weir.connection.id", row.connection_id.as_ref());
+    let child = |what: &str, span: SpanRow| SpanRow {
+        trace_id: Some(trace_id.clone()),
+        span_id: Some(ids::span_id(&turn.key.text(), what)),
+        parent_span_id: Some(turn.key.span_id(Side::Client)),
+        ..span
+    };
+    let mut connect = SpanRow {
+        confidence: Some(1.0),
+        operation: Some(SmolStr::new_static("TCP connect")),
+        kind: Some(SmolStr::new_static("internal")),
+        ..span_of(&turn.key.connection_id, "client-connect", (start, end), None, row.node.as_ref())
+    };
+    (connect.attributes, connect.attribute_types) = attributes.finish();
+    client.own(&mut connect, row.node.as_ref());
+    let connect = child("connect", connect);
+    let handshake = handshake.filter(|span| span.time >= start && span.time <= row.time);
+    std::iter::once(connect).chain(handshake.map(|span| child("tls", span))).collect()
+}
+
+/// The span of what `row`, this end's, saw of `turn`; with the opening of the connection, where that was for it.
 pub(crate) fn span(
     turn: Turn<'_>,
     side: Side,
@@ -87,7 +128,8 @@ pub(crate) fn span(
     attributes.text("error.type", row.error.as_ref());
     attributes.text("weir.link.method", parent.as_ref().map(|parent| &parent.method));
 
-    let times = (row.time, row.end_time.unwrap_or(row.time).max(row.time));
+    let start = opening(row).filter(|_| side == Side::Client).map_or(row.time, |(start, _)| start);
+    let times = (start, row.end_time.unwrap_or(row.time).max(row.time));
     let failure = row.error.as_deref().map(failure);
     let mut span = SpanRow {
         trace_id: Some(trace_id.clone()),

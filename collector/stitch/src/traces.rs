@@ -75,6 +75,9 @@ pub struct Traces {
     /// Turns that others were made for, and in the order in which that became known.
     causes: HashSet<Key>,
     told_causes: VecDeque<(i64, Key)>,
+    /// TLS handshakes by connection, for its first turn, and in the order in which they came.
+    handshakes: HashMap<SmolStr, SpanRow>,
+    told_handshakes: VecDeque<(i64, SmolStr)>,
     linker: Linker,
     ready: Vec<SpanRow>,
     counts: Counts,
@@ -133,6 +136,8 @@ impl Traces {
             told: VecDeque::new(),
             causes: HashSet::new(),
             told_causes: VecDeque::new(),
+            handshakes: HashMap::new(),
+            told_handshakes: VecDeque::new(),
             linker: Linker::new(limits.min_confidence, limits.turns),
             ready: Vec::new(),
             counts: Counts::default(),
@@ -168,10 +173,18 @@ impl Traces {
         held.rows[side as usize] = Some(Box::new(row));
         if held.trace.is_some() {
             held.leave_unsure(self.limits.min_confidence);
-            let spans = spans_of(&key, held);
+            let spans = spans_of(&key, held, &mut self.handshakes);
             self.ready.extend(spans);
         } else if is_new {
             self.waiting.push_back(key);
+        }
+    }
+
+    /// Takes the span of a TLS handshake, for the request that it was made for.
+    pub fn add_handshake(&mut self, span: &SpanRow, now_ns: i64) {
+        let Some(connection_id) = &span.connection_id else { return };
+        if self.handshakes.insert(connection_id.clone(), span.clone()).is_none() {
+            self.told_handshakes.push_back((now_ns, connection_id.clone()));
         }
     }
 
@@ -308,7 +321,7 @@ impl Traces {
         if held.is_burst() && held.cause.is_none() && !self.causes.contains(&key) {
             held.rows = [None, None];
         }
-        spans.extend(spans_of(&key, held));
+        spans.extend(spans_of(&key, held, &mut self.handshakes));
         self.told.push_back((now_ns, key));
     }
 
@@ -327,6 +340,12 @@ impl Traces {
             && let Some((_, key)) = self.told_causes.pop_front()
         {
             self.causes.remove(&key);
+        }
+        while let Some((at, _)) = self.told_handshakes.front()
+            && (*at < since || self.told_handshakes.len() > self.limits.turns)
+            && let Some((_, connection_id)) = self.told_handshakes.pop_front()
+        {
+            self.handshakes.remove(&connection_id);
         }
     }
 }
@@ -378,7 +397,7 @@ fn cause_of(row: &ExchangeRow) -> Option<Cause> {
 }
 
 /// The spans of a turn's ends that have none yet. Its trace is known.
-fn spans_of(key: &Key, held: &mut Held) -> Vec<SpanRow> {
+fn spans_of(key: &Key, held: &mut Held, handshakes: &mut HashMap<SmolStr, SpanRow>) -> Vec<SpanRow> {
     let Some(trace) = held.trace.clone() else { return Vec::new() };
     let [client, server] = std::mem::take(&mut held.rows);
     let turn = Turn { key, client: client.as_deref(), server: server.as_deref() };
@@ -390,6 +409,9 @@ fn spans_of(key: &Key, held: &mut Held) -> Vec<SpanRow> {
             confidence: cause.confidence,
         });
         spans.push(exchange::span(turn, Side::Client, row, &trace, parent));
+        if row.opened_time.is_some() {
+            spans.extend(exchange::before(turn, row, &trace, handshakes.remove(&key.connection_id)));
+        }
     }
     if let Some(row) = turn.server {
         let is_known = held.has[Side::Client as usize];

@@ -203,6 +203,43 @@ async fn a_second_weir_on_the_same_store_is_refused_with_a_reason() -> anyhow::R
     Ok(())
 }
 
+/// Exchanges are durable at once, and their spans wait in memory for the rest of the trace.
+#[tokio::test]
+async fn a_crash_costs_no_trace_and_doubles_no_span() -> anyhow::Result<()> {
+    need_root();
+    let _alone = ALONE.lock().await;
+    let store = Store::new()?;
+    let mut weir = Weir::start_on(&store, &[]).await?;
+    // This test's own questions are the traffic.
+    let told = "select count(*) from exchanges where multiplexed = false";
+    until("exchanges of this test", || async { Ok((weir.number(told).await? >= 40).then_some(())) }).await?;
+    weir.process.kill()?;
+    let crash = run("date", ["-u", "+%FT%T.%N"])?;
+    let weir = Weir::start_on(&store, &[]).await?;
+    let before = format!("time < timestamp '{}'", crash.trim());
+    let exchanges = weir.number(&format!("{told} and {before}")).await?;
+    assert!(exchanges >= 40, "{exchanges}: what was answered is durable");
+    let spans = format!("spans where source = 'stitched' and operation like '% exchange' and {before}");
+    let all = format!("select count(*) from {spans}");
+    let look = || async { Ok((weir.number(&all).await? >= exchanges).then_some(())) };
+    until("spans of all exchanges before the crash", look).await?;
+    // An orderly end tells of all that is left, and the next start reads all of it back again.
+    weir.process.signal(Signal::SIGTERM)?;
+    let mut weir = weir;
+    weir.process.ended().await?;
+    let weir = Weir::start_on(&store, &[]).await?;
+    let later =
+        "select count(*) from spans where source = 'stitched' and operation like '% exchange' and not ";
+    let since = weir.number(&format!("{later} ({before})")).await?;
+    let look =
+        || async { Ok((weir.number(&format!("{later} ({before})")).await? > since + 20).then_some(())) };
+    until("spans of the newest exchanges", look).await?;
+    assert_eq!(weir.number(&all).await?, exchanges, "one for each end of each exchange");
+    let different = format!("select count(distinct span_id) from {spans}");
+    assert_eq!(weir.number(&different).await?, exchanges);
+    Ok(())
+}
+
 /// One probe at a time: another test's would be measured as this one's slowness.
 static ALONE: Mutex<()> = Mutex::const_new(());
 

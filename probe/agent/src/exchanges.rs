@@ -264,6 +264,10 @@ fn row(
         let is_blurred = has_tickets && record.flags & EXCHANGE_FOLLOWS_TLS != 0;
         row.first_byte_us = since_begin(record.first_ns).filter(|_| !is_blurred);
     }
+    if record.number == 1 && conn.flags & FLAG_BACKFILLED == 0 {
+        row.opened_time = Some(context.clock.utc(opened(conn)));
+        row.connect_us = (conn.connect_us != 0).then_some(i64::from(conn.connect_us));
+    }
     // The thread that was at work is surer than the socket's owner.
     let owner = Owner { pid: record.pid, ..conn.owner };
     let holder = context.identities.holder(&owner);

@@ -33,6 +33,10 @@ table! {
     first_byte_us: Int ["us"] {};
     /// From the request's first byte to the answer's last byte. Null without an answer.
     total_us: Int ["us"] {};
+    /// Of a connection's first turn, when the connection opened: the client's SYN. Null for later ones, and where nobody saw it.
+    opened_time: OptTime ["ns"] {};
+    /// Of a connection's first turn, how long it took to open, as in `flows`.
+    connect_us: Int ["us"] {};
     /// Address of the client, the end that opened the connection, as the observer saw it (IPv4-mapped IPv6 is
     /// written as IPv4).
     client_ip: Text [""] {otel: "client.address", ipfix: "sourceIPv4Address (8), sourceIPv6Address (27)", zeek: "id.orig_h"};

@@ -107,6 +107,42 @@ fn a_span_says_how_its_parent_is_known_and_what_the_network_took() {
     assert!(links.contains(crate::trace_of("0000000000000002").as_str()), "{links}");
 }
 
+#[test]
+fn what_a_client_did_before_it_could_ask_is_below_its_call() {
+    let opened = |opened_ms: i64| {
+        let mut traces = Traces::new(Limits::default());
+        let handshake = SpanRow {
+            time: (opened_ms + 2) * 1_000_000,
+            connection_id: Some("0000000000000001".into()),
+            operation: Some("TLS handshake".into()),
+            trace_id: Some("the connection's".into()),
+            ..SpanRow::default()
+        };
+        traces.add_handshake(&handshake, 0);
+        let [client, server] = turn(1, "client", "front", (5_000, 5_100));
+        let opened_time = Some(opened_ms * 1_000_000);
+        traces.add(ExchangeRow { opened_time, connect_us: Some(1_500), ..client }, 0);
+        traces.add(server, 0);
+        traces.settle(4 * SECOND)
+    };
+    let spans = opened(4_990);
+    let [call, connect, tls, _served] = spans.as_slice() else { panic!("{spans:#?}") };
+    assert_eq!((call.time, call.duration_ns), (4_990_000_000, 110_000_000));
+    assert_eq!((connect.operation.as_deref(), connect.duration_ns), (Some("TCP connect"), 1_500_000));
+    assert_eq!(
+        (connect.service.as_deref(), tls.operation.as_deref()),
+        (Some("client"), Some("TLS handshake"))
+    );
+    for child in [connect, tls] {
+        assert_eq!((&child.parent_span_id, &child.trace_id), (&call.span_id, &call.trace_id));
+    }
+    assert_ne!(connect.span_id, tls.span_id);
+    // It was there before anybody wanted to ask.
+    let spans = opened(1_000);
+    assert_eq!(spans.len(), 2);
+    assert_eq!(spans[0].time, 5_000_000_000);
+}
+
 /// Its client has no probe, or the server is outside.
 #[test]
 fn one_end_alone_is_a_trace_once_the_other_had_its_time() {

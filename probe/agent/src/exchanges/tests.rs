@@ -32,6 +32,8 @@ impl Bench {
             opened_ns: SECOND,
             local_isn: if role == ROLE_CLIENT { 1 } else { 2 },
             remote_isn: if role == ROLE_CLIENT { 2 } else { 1 },
+            syn_ns: SECOND - 30_000,
+            connect_us: 30,
             role,
             flags: FLAG_ISNS,
             ..Conn::default()
@@ -70,6 +72,7 @@ fn both_ends_name_a_turn_alike() {
         assert_eq!((row.request_offset, row.number), (Some(33), Some(1)));
         assert_eq!((row.first_byte_us, row.total_us), (Some(5), Some(9)));
         assert_eq!((row.request_bytes, row.response_bytes), (10, 20));
+        assert_eq!((row.opened_time, row.connect_us), (Some(SECOND as i64 - 30_000), Some(30)));
         assert_eq!((row.pid, row.thread_id, row.thread_name.as_deref()), (Some(5), Some(6), Some("worker")));
         assert_eq!(row.application_protocol.as_deref(), Some("http/1.1"));
         assert_eq!((row.multiplexed, row.pipelined, row.error.as_deref()), (Some(false), Some(false), None));

@@ -351,6 +351,9 @@ async fn http_is_told_alike_by_nginx_and_curl() {
             "{rows:#?}"
         );
         assert_eq!(rows[0].response_bytes, rows[2].response_bytes);
+        let opened = rows.iter().map(|row| row.opened_time.is_some()).collect::<Vec<_>>();
+        assert_eq!(opened, [true, false, false, true], "each connection's first turn tells of its opening");
+        assert!(rows[0].opened_time.is_some_and(|opened| opened < rows[0].time), "{rows:#?}");
         assert!(rows[3].request_bytes > 3_000_000 && rows[3].request_bytes < 3_001_000, "{rows:#?}");
         let first = &rows[0].connection_id;
         assert!(
