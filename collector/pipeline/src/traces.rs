@@ -72,6 +72,14 @@ impl Assembly {
         }
     }
 
+    /// Takes applications' own spans.
+    pub(crate) fn add_contexts(&self, spans: &[SpanRow], now_ns: i64) {
+        let mut traces = self.traces.lock();
+        for span in spans {
+            traces.add_context(span, now_ns);
+        }
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.traces.lock().counts()
     }

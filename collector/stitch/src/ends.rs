@@ -5,7 +5,7 @@ use weir_model::{ExchangeRow, FlowRow, SmolStr, SpanRow, TlsHandshakeRow};
 use crate::attributes::Attributes;
 
 /// Which end a span tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     Client,
     Server,

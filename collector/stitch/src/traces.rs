@@ -3,7 +3,9 @@
 //!
 //! | file               | subject                                                              |
 //! |--------------------|----------------------------------------------------------------------|
+//! | `traces/contexts.rs` | applications' own spans: which turn they are about                    |
 //! | `traces/linker.rs` | which turn was made for which, where the kernel didn't see it: inferred |
+//! | `traces/memory.rs` | what is remembered for a while                                         |
 //!
 //! Rows of one trace come from several nodes and in any order, a cause's after those of what it caused. So a turn is kept
 //! until both of its ends had time to be told, and the first turn above it is known; then its spans are made, with that
@@ -13,22 +15,28 @@
 //! **Invariant**: each end of a turn has one span, whatever comes twice; no more turns are kept than
 //! [`Limits::turns`], and those that had to go early are counted.
 
+mod contexts;
 mod linker;
+mod memory;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use weir_model::{ExchangeRow, SmolStr, SpanRow};
 
 use crate::ends::Side;
 use crate::exchange::{self, Key, Parent, Turn};
 use crate::is_shared_id;
+use contexts::{Context, Contexts};
 use linker::Linker;
+use memory::Memory;
 
 /// How long turns are waited for, and how many are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// For a turn's other end, ns: both tell of it when it is over, each in its next batch.
     pub other_end_ns: i64,
+    /// For applications' own spans, where there are any, ns: they gather them for five seconds.
+    pub context_ns: i64,
     /// For the turn that one was made for, ns: it is told of when it is over itself.
     pub cause_ns: i64,
     /// For what comes late, ns: how long a turn's trace is remembered.
@@ -44,6 +52,7 @@ impl Default for Limits {
         const SECOND: i64 = 1_000_000_000;
         Limits {
             other_end_ns: 3 * SECOND,
+            context_ns: 7 * SECOND,
             cause_ns: 30 * SECOND,
             memory_ns: 60 * SECOND,
             turns: 100_000,
@@ -72,12 +81,11 @@ pub struct Traces {
     waiting: VecDeque<Key>,
     /// In the order in which they got their trace.
     told: VecDeque<(i64, Key)>,
-    /// Turns that others were made for, and in the order in which that became known.
-    causes: HashSet<Key>,
-    told_causes: VecDeque<(i64, Key)>,
-    /// TLS handshakes by connection, for its first turn, and in the order in which they came.
-    handshakes: HashMap<SmolStr, SpanRow>,
-    told_handshakes: VecDeque<(i64, SmolStr)>,
+    /// Turns that others were made for.
+    causes: Memory<Key, ()>,
+    /// TLS handshakes by connection, for its first turn.
+    handshakes: Memory<SmolStr, SpanRow>,
+    contexts: Contexts,
     linker: Linker,
     ready: Vec<SpanRow>,
     counts: Counts,
@@ -90,6 +98,7 @@ struct Held {
     /// What the client's and the server's ends saw, until there are spans of it.
     rows: [Option<Box<ExchangeRow>>; 2],
     has: [bool; 2],
+    context: Option<Context>,
     cause: Option<Cause>,
     link: Link,
     trace: Option<SmolStr>,
@@ -134,10 +143,9 @@ impl Traces {
             turns: HashMap::new(),
             waiting: VecDeque::new(),
             told: VecDeque::new(),
-            causes: HashSet::new(),
-            told_causes: VecDeque::new(),
-            handshakes: HashMap::new(),
-            told_handshakes: VecDeque::new(),
+            causes: Memory::default(),
+            handshakes: Memory::default(),
+            contexts: Contexts::default(),
             linker: Linker::new(limits.min_confidence, limits.turns),
             ready: Vec::new(),
             counts: Counts::default(),
@@ -152,6 +160,7 @@ impl Traces {
             came_ns: now_ns,
             rows: [None, None],
             has: [false, false],
+            context: None,
             cause: None,
             link: Link::NotLookedFor,
             trace: None,
@@ -164,10 +173,8 @@ impl Traces {
         held.has[side as usize] = true;
         if side == Side::Client {
             held.cause = cause_of(&row);
-            if let Some(cause) = &held.cause
-                && self.causes.insert(cause.key.clone())
-            {
-                self.told_causes.push_back((now_ns, cause.key.clone()));
+            if let Some(cause) = &held.cause {
+                self.causes.insert(cause.key.clone(), (), now_ns);
             }
         }
         held.rows[side as usize] = Some(Box::new(row));
@@ -183,9 +190,12 @@ impl Traces {
     /// Takes the span of a TLS handshake, for the request that it was made for.
     pub fn add_handshake(&mut self, span: &SpanRow, now_ns: i64) {
         let Some(connection_id) = &span.connection_id else { return };
-        if self.handshakes.insert(connection_id.clone(), span.clone()).is_none() {
-            self.told_handshakes.push_back((now_ns, connection_id.clone()));
-        }
+        self.handshakes.insert(connection_id.clone(), span.clone(), now_ns);
+    }
+
+    /// Takes an application's own span: a turn that it is about is in its trace.
+    pub fn add_context(&mut self, span: &SpanRow, now_ns: i64) {
+        self.contexts.add(span, now_ns);
     }
 
     /// The spans of all turns whose trace is known at `now_ns`.
@@ -236,16 +246,18 @@ impl Traces {
     /// Looks for what turns were made for, of those that are as whole as they will be.
     fn link(&mut self, now_ns: i64, is_last: bool) {
         for key in &self.waiting {
-            let Some(held) = self.turns.get_mut(key).filter(|held| held.link == Link::NotLookedFor) else {
-                continue;
-            };
-            if !is_last
-                && !held.is_whole(key)
-                && now_ns.saturating_sub(held.came_ns) < self.limits.other_end_ns
-            {
+            let Some(held) = self.turns.get_mut(key) else { continue };
+            let waited_ns = now_ns.saturating_sub(held.came_ns);
+            if !is_last && !held.is_whole(key) && waited_ns < self.limits.other_end_ns {
                 continue;
             }
             let [client, server] = [0, 1].map(|side| held.rows[side].as_deref());
+            if held.context.is_none() && !held.is_burst() {
+                held.context = self.contexts.of(client, server);
+            }
+            if held.link != Link::NotLookedFor {
+                continue;
+            }
             self.linker.add(key, client, server);
             let is_open =
                 client.is_some_and(|row| row.multiplexed != Some(true) && !self.linker.is_certain(row));
@@ -284,13 +296,21 @@ impl Traces {
             let waited_ns = now_ns.saturating_sub(waits_since);
             // What it was made for is known at its client's end only; and its own spans know both ends.
             let is_whole = held.is_whole(at) || held.has[Side::Client as usize] && at != key;
-            if !is_whole && waited_ns < self.limits.other_end_ns || self.is_inferring(held, waited_ns) {
+            if !is_whole && waited_ns < self.limits.other_end_ns {
                 return Known::NotYet;
             }
-            match held.cause(self.limits.min_confidence) {
-                Some(cause) => at = &cause.key,
-                None => return Known::Trace(at.trace_id()),
+            if let Some(context) = held.context.as_ref().filter(|context| context.parent.is_some()) {
+                return Known::Trace(context.trace_id.clone());
             }
+            let is_context_near = !self.contexts.is_empty() && !held.is_burst() && held.context.is_none();
+            if is_context_near && waited_ns < self.limits.context_ns || self.is_inferring(held, waited_ns) {
+                return Known::NotYet;
+            }
+            let Some(cause) = held.cause(self.limits.min_confidence) else {
+                let begun = held.context.as_ref().map(|context| context.trace_id.clone());
+                return Known::Trace(begun.unwrap_or_else(|| at.trace_id()));
+            };
+            at = &cause.key;
         }
         Known::Circle
     }
@@ -335,18 +355,9 @@ impl Traces {
             self.linker.forget(&key);
             self.turns.remove(&key);
         }
-        while let Some((at, _)) = self.told_causes.front()
-            && (*at < since || self.told_causes.len() > most)
-            && let Some((_, key)) = self.told_causes.pop_front()
-        {
-            self.causes.remove(&key);
-        }
-        while let Some((at, _)) = self.told_handshakes.front()
-            && (*at < since || self.told_handshakes.len() > self.limits.turns)
-            && let Some((_, connection_id)) = self.told_handshakes.pop_front()
-        {
-            self.handshakes.remove(&connection_id);
-        }
+        self.causes.forget(since, most);
+        self.handshakes.forget(since, self.limits.turns);
+        self.contexts.forget(since, most);
     }
 }
 
@@ -361,11 +372,17 @@ impl Held {
         self.cause.as_ref().filter(|cause| cause.confidence >= min_confidence)
     }
 
-    /// Better no cause than one that isn't sure enough.
+    /// Better no cause than one that isn't sure enough; and none beside what the applications say.
     fn leave_unsure(&mut self, min_confidence: f64) {
-        if self.cause(min_confidence).is_none() {
+        if self.cause(min_confidence).is_none() || self.told_parent().is_some() {
             self.cause = None;
         }
+    }
+
+    /// The application's span that it is below.
+    fn told_parent(&self) -> Option<Parent> {
+        let span_id = self.context.as_ref()?.parent.clone()?;
+        Some(Parent { span_id, method: SmolStr::new_static("trace_context"), confidence: 1.0 })
     }
 
     fn is_burst(&self) -> bool {
@@ -397,20 +414,21 @@ fn cause_of(row: &ExchangeRow) -> Option<Cause> {
 }
 
 /// The spans of a turn's ends that have none yet. Its trace is known.
-fn spans_of(key: &Key, held: &mut Held, handshakes: &mut HashMap<SmolStr, SpanRow>) -> Vec<SpanRow> {
+fn spans_of(key: &Key, held: &mut Held, handshakes: &mut Memory<SmolStr, SpanRow>) -> Vec<SpanRow> {
     let Some(trace) = held.trace.clone() else { return Vec::new() };
     let [client, server] = std::mem::take(&mut held.rows);
     let turn = Turn { key, client: client.as_deref(), server: server.as_deref() };
     let mut spans = Vec::with_capacity(2);
     if let Some(row) = turn.client {
-        let parent = held.cause.as_ref().map(|cause| Parent {
+        let seen = held.cause.as_ref().map(|cause| Parent {
             span_id: cause.key.span_id(Side::Server),
             method: cause.method.clone(),
             confidence: cause.confidence,
         });
+        let parent = held.told_parent().or(seen);
         spans.push(exchange::span(turn, Side::Client, row, &trace, parent));
         if row.opened_time.is_some() {
-            spans.extend(exchange::before(turn, row, &trace, handshakes.remove(&key.connection_id)));
+            spans.extend(exchange::before(turn, row, &trace, handshakes.take(&key.connection_id)));
         }
     }
     if let Some(row) = turn.server {
@@ -420,6 +438,7 @@ fn spans_of(key: &Key, held: &mut Held, handshakes: &mut HashMap<SmolStr, SpanRo
             method: SmolStr::new_static("sequence_numbers"),
             confidence: 1.0,
         });
+        let parent = parent.or_else(|| held.told_parent());
         spans.push(exchange::span(turn, Side::Server, row, &trace, parent));
     }
     spans

@@ -1,6 +1,7 @@
 //! `weir`: the collector, the store, the queries and the tools in one program. It wires and holds no logic.
 
 mod cli;
+mod flags;
 mod ui;
 mod up;
 

@@ -18,6 +18,8 @@ use weir_collector::{Collector, CollectorConfig, TraceLimits};
 use weir_query::{Engine, Limits};
 use weir_store::{Store, StoreConfig};
 
+use crate::flags;
+
 /// Starts the probe, the collector, the store, the queries and the web page in one process.
 ///
 /// Everything listens on loopback only, until you say otherwise. Without root or BTF the probe stays off, and Weir still
@@ -35,7 +37,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     identity: identity::Args,
     /// How sure (0 to 1) it must be that an exchange was made for another to be in its trace; below, a trace of its own begins.
-    #[arg(long, env = "WEIR_TRACE_CONFIDENCE", value_name = "SHARE", default_value_t = TraceLimits::default().min_confidence, value_parser = share)]
+    #[arg(long, env = "WEIR_TRACE_CONFIDENCE", value_name = "SHARE", default_value_t = TraceLimits::default().min_confidence, value_parser = flags::share)]
     trace_confidence: f64,
     /// How much the probe records: more costs the machine more.
     #[arg(long, env = "WEIR_PROBE_LEVEL", value_enum, default_value = "exchanges")]
@@ -55,11 +57,6 @@ pub(crate) struct Args {
     /// Write the bound addresses as JSON into this file once everything is ready.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "a confidence is between 0 and 1 (try 0.8)".to_owned())
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {

@@ -94,6 +94,7 @@ impl Intake {
         if !rows.is_empty() {
             let stored = self.stage.append_own(&rows).await;
             stored.map_err(|err| IntakeError::Unavailable(err.to_string()))?;
+            self.stage.assembly().add_contexts(&rows, self.stage.now());
         }
         // After the store: what comes again counts once.
         for (reason, count) in &refused.reasons {

@@ -14,6 +14,7 @@ fn turn(number: u32, asker: &str, asked: &str, (from, to): (i64, i64)) -> [Excha
         observer: Some(observer.into()),
         node: Some(format!("node-of-{process}").into()),
         process: Some(process.into()),
+        pid: Some(process.len() as i64),
         client_ip: Some("10.0.0.1".into()),
         client_port: Some(40_000),
         server_ip: Some("10.0.0.2".into()),
@@ -257,7 +258,79 @@ fn no_more_are_kept_than_there_is_room_for() {
     assert_eq!(traces.finish(0).len(), 10);
     assert_eq!(traces.counts(), Counts { waiting: 0, hurried: 15, orphaned: 0 });
     assert_eq!(traces.settle(SECOND * 1_000), []);
-    assert!(traces.turns.is_empty() && traces.told.is_empty() && traces.causes.is_empty());
+    assert!(traces.turns.is_empty() && traces.told.is_empty());
+    assert!(traces.causes.is_empty() && traces.handshakes.is_empty() && traces.contexts.is_empty());
+}
+
+/// An application's own span of the turns of [`turn`], in milliseconds; `port` is the one that it names as its peer's.
+fn told(kind: &str, (id, parent): (&str, Option<&str>), port: u16, (from, to): (i64, i64)) -> SpanRow {
+    let ip = if kind == "server" { "10.0.0.1" } else { "10.0.0.2" };
+    SpanRow {
+        time: from * 1_000_000,
+        end_time: Some(to * 1_000_000),
+        trace_id: Some("the application's".into()),
+        span_id: Some(id.into()),
+        parent_span_id: parent.map(Into::into),
+        kind: Some(kind.into()),
+        attributes: vec![
+            ("network.peer.address".into(), ip.into()),
+            ("network.peer.port".into(), port.to_string().into()),
+        ],
+        resource_attributes: vec![("process.pid".into(), "client".len().to_string().into())],
+        ..SpanRow::default()
+    }
+}
+
+fn joined(spans: &[SpanRow], rows: impl IntoIterator<Item = ExchangeRow>) -> Vec<SpanRow> {
+    let mut traces = Traces::new(Limits::default());
+    for row in rows {
+        traces.add(row, 0);
+    }
+    // An application sends its spans some seconds later.
+    assert_eq!(traces.settle(SECOND), []);
+    for span in spans {
+        traces.add_context(span, 5 * SECOND);
+    }
+    traces.settle(8 * SECOND)
+}
+
+#[test]
+fn an_application_s_trace_has_what_the_network_saw_of_it_inside() {
+    let asked = told("client", ("c", Some("above")), 80, (0, 100));
+    let served = told("server", ("s", Some("c")), 40_000, (1, 99));
+    let call = || made_for(1, "thread", turn(2, "front", "api", (10, 90)));
+    for said in [vec![asked.clone(), served.clone()], vec![served], vec![asked]] {
+        let spans = joined(&said, turn(1, "client", "front", (0, 100)).into_iter().chain(call()));
+        assert_eq!(spans.len(), 4);
+        assert!(spans.iter().all(|span| span.trace_id.as_deref() == Some("the application's")), "{spans:#?}");
+        assert_eq!(spans[0].parent_span_id.as_deref(), Some("c"));
+        assert_eq!(attribute(&spans[0], "weir.link.method"), Some("trace_context"));
+        assert_eq!(spans[1].parent_span_id, spans[0].span_id);
+        assert_eq!(spans[2].parent_span_id, spans[1].span_id, "what an uninstrumented service asked for it");
+    }
+}
+
+#[test]
+fn a_client_s_span_that_could_be_of_several_turns_is_none_s() {
+    let asked = |id| told("client", (id, None), 80, (0, 100));
+    let spans = joined(&[asked("one"), asked("other")], turn(1, "client", "front", (5, 95)));
+    assert_eq!(spans.len(), 2);
+    assert_ne!(spans[0].trace_id.as_deref(), Some("the application's"));
+}
+
+/// Its client sends no context.
+#[test]
+fn a_trace_that_the_server_began_has_the_exchange_beside_it() {
+    let served = told("server", ("s", None), 40_000, (1, 99));
+    let spans = joined(std::slice::from_ref(&served), turn(1, "client", "front", (0, 100)));
+    assert_eq!(spans[0].trace_id.as_deref(), Some("the application's"));
+    assert_eq!(spans[0].parent_span_id, None);
+    // Not where it is known what asked: then that trace goes on.
+    let above = turn(7, "user", "client", (0, 200));
+    let asked = made_for(7, "thread", turn(1, "client", "front", (0, 100)));
+    let spans = joined(&[served], above.into_iter().chain(asked));
+    assert_eq!(spans.len(), 4);
+    assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id), "{spans:#?}");
 }
 
 /// Requests to api that overlap, and a call for each 8 ms after it came; `guess` is what the kernel makes of the call for

@@ -44,13 +44,13 @@ impl fmt::Display for Score {
     }
 }
 
-/// Of the requests that the demo reported. The spans are all there.
-pub(crate) async fn score(weir: &Weir) -> anyhow::Result<Score> {
+/// Of the requests that the demo reported to `truth`, as `weir` saw them. The spans are all there.
+pub(crate) async fn score(truth: &Weir, weir: &Weir) -> anyhow::Result<Score> {
     let (mut told, mut seen) = (Vec::new(), Vec::new());
     for service in ["client", "front", "api", "store"] {
         for kind in ["client", "server"] {
             let of_it = format!("service = '{service}' and kind = '{kind}'");
-            told.extend(spans(weir, &format!("source = 'otlp' and {of_it}")).await?);
+            told.extend(spans(truth, &format!("source = 'otlp' and {of_it}")).await?);
             let exchanges = format!("source = 'stitched' and operation like '% exchange' and {of_it}");
             seen.extend(spans(weir, &exchanges).await?);
         }

@@ -45,6 +45,16 @@ impl Bench {
     }
 }
 
+fn tls_1_3() -> Facts {
+    Facts {
+        encryption: SmolStr::new_static("tls"),
+        version: Some(SmolStr::new_static("1.3")),
+        sni: None,
+        alpn: None,
+        multiplexed: None,
+    }
+}
+
 fn answered() -> ExchangeRecord {
     ExchangeRecord {
         ended: ENDED_BY_NEXT,
@@ -94,13 +104,7 @@ fn only_what_waited_for_an_answer_is_an_exchange_without_one() {
 /// Seen by an end that closes after the other has.
 #[test]
 fn the_words_by_which_tls_ends_are_no_exchange() {
-    let facts = Facts {
-        encryption: SmolStr::new_static("tls"),
-        version: Some(SmolStr::new_static("1.3")),
-        sni: None,
-        alpn: None,
-        multiplexed: None,
-    };
+    let facts = tls_1_3();
     let is_row = |request_bytes, response_bytes, facts: Option<Facts>| {
         let head: &[u8] = if facts.is_some() { b"\x16\x03\x01" } else { b"PING" };
         let mut bench = Bench { facts, ..Bench::new() };
@@ -131,13 +135,7 @@ fn an_error_is_laid_to_the_end_that_made_it() {
 
 #[test]
 fn tickets_of_tls_1_3_are_not_taken_for_the_answer_s_first_byte() {
-    let facts = Facts {
-        encryption: SmolStr::new_static("tls"),
-        version: Some(SmolStr::new_static("1.3")),
-        sni: None,
-        alpn: None,
-        multiplexed: None,
-    };
+    let facts = tls_1_3();
     let row = |number, role| {
         let mut bench = Bench { facts: Some(facts.clone()), ..Bench::new() };
         let flags = if number == 1 { EXCHANGE_FOLLOWS_TLS } else { 0 };

@@ -11,6 +11,7 @@ use weir_stitch::infer::{Config, Exchange, Inference, Link};
 
 use super::exchanges::{self, Exchanges};
 use super::score;
+use crate::flags;
 
 /// `weir bench stitch`.
 #[derive(Debug, clap::Args)]
@@ -22,16 +23,11 @@ pub(crate) struct Args {
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Links below this confidence (0 to 1) are not told: the trace is split there. By default the likeliest link always is.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
-    min_confidence: f32,
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = flags::share)]
+    min_confidence: f64,
     /// Infer every so many seconds of the data's time, as the collector does, and not all at once.
     #[arg(long, value_name = "SECONDS")]
     window: Option<u32>,
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "a confidence is between 0 and 1 (try 0.8)".to_owned())
 }
 
 #[expect(clippy::print_stderr, reason = "the report is for the person; standard output is the data")]
@@ -85,7 +81,7 @@ fn end(exchange: &Exchange) -> i64 {
 fn write_links(out: &mut impl Write, read: &Exchanges, links: &[Link], args: &Args) -> anyhow::Result<()> {
     let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
     for link in links {
-        let parent = link.parent.filter(|_| link.confidence >= args.min_confidence);
+        let parent = link.parent.filter(|_| f64::from(link.confidence) >= args.min_confidence);
         let written = csv.write_record([read.id(link.child), parent.map_or("", |parent| read.id(parent))]);
         exit::stdout(written.map_err(io::Error::from))?;
     }
