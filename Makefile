@@ -125,7 +125,7 @@ demo-traces: ## Share of the demo's requests whose whole trace is right, by the 
 
 .PHONY: bench
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
-	@cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench import --bench aggregate
+	@cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import --bench aggregate
 
 .PHONY: hooks
 hooks: ## Judge the candidate hooks on this kernel: ns an event, throughput with and without (root, ~10 min; ROUNDS=0: 2 min)

@@ -63,7 +63,8 @@ const OPENED_FOR_IT_NS: i64 = 1_000_000_000;
 
 /// From when to when the connection was opened for its first request, at the client's end.
 fn opening(row: &ExchangeRow) -> Option<(i64, i64)> {
-    let start = row.opened_time.filter(|start| (0..=OPENED_FOR_IT_NS).contains(&(row.time - start)))?;
+    let is_for_it = |start: &i64| (0..=OPENED_FOR_IT_NS).contains(&row.time.saturating_sub(*start));
+    let start = row.opened_time.filter(is_for_it)?;
     Some((start, start + row.connect_us?.saturating_mul(1_000).clamp(0, row.time - start)))
 }
 
@@ -180,7 +181,7 @@ fn network_us(turn: Turn<'_>) -> Option<i64> {
     if !is_one(client) || !is_one(server) {
         return None;
     }
-    Some((client.total_us? - server.total_us?).max(0))
+    Some(client.total_us?.saturating_sub(server.total_us?).max(0))
 }
 
 /// The connection's own span, in a trace of its own: a link, as OTLP JSON.

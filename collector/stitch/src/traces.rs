@@ -152,10 +152,13 @@ impl Traces {
         }
     }
 
-    /// Takes what one end saw of a turn, at `now_ns`. A row that doesn't say which turn and which end is none; of several
-    /// about the same the first counts.
+    /// Takes what one end saw of a turn, at `now_ns`. A row that doesn't say which turn, which end and when is none; of
+    /// several about the same the first counts.
     pub fn add(&mut self, row: ExchangeRow, now_ns: i64) {
         let (Some(key), Some(side)) = (Key::of(&row), side_of(&row)) else { return };
+        if !is_time(row.time) || !is_time(row.end_time.unwrap_or(row.time)) {
+            return;
+        }
         let held = self.turns.entry(key.clone()).or_insert_with(|| Held {
             came_ns: now_ns,
             rows: [None, None],
@@ -397,6 +400,11 @@ impl Known {
             Known::NotYet | Known::Circle => key.trace_id(),
         }
     }
+}
+
+/// Whether it can be a time: whoever sends rows may write any number. All further ones add up without overflow.
+fn is_time(ns: i64) -> bool {
+    (0..=i64::MAX / 4).contains(&ns)
 }
 
 fn side_of(row: &ExchangeRow) -> Option<Side> {

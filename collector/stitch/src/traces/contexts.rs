@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use weir_model::{ExchangeRow, SmolStr, SpanRow};
 
+use super::is_time;
 use crate::ends::Side;
 
 /// How far an application's clock may be from the kernel's: some count milliseconds.
@@ -65,6 +66,10 @@ impl Contexts {
         let (Some((ip, port)), Some(trace_id), Some(span_id)) = (peer, &span.trace_id, &span.span_id) else {
             return;
         };
+        let (start, end) = (span.time, span.end_time.unwrap_or(span.time));
+        if !is_time(start) || !is_time(end) {
+            return;
+        }
         let at = (side, ip, port);
         self.order.push_back((now_ns, at));
         self.spans.entry(at).or_default().push(Told {
@@ -72,8 +77,8 @@ impl Contexts {
             trace_id: trace_id.clone(),
             span_id: span_id.clone(),
             parent: span.parent_span_id.clone(),
-            start: span.time,
-            end: span.end_time.unwrap_or(span.time),
+            start,
+            end,
             pid: attribute(&span.resource_attributes, "process.pid").and_then(|pid| pid.parse().ok()),
         });
     }
@@ -85,6 +90,9 @@ impl Contexts {
 
     /// Where a turn belongs.
     pub(super) fn of(&self, client: Option<&ExchangeRow>, server: Option<&ExchangeRow>) -> Option<Context> {
+        if self.is_empty() {
+            return None;
+        }
         let served = server.and_then(|row| self.served(row));
         // Its parent is the very span that the client sent the request in.
         if let Some(Told { trace_id, parent: Some(parent), .. }) = served {

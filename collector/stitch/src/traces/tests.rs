@@ -394,6 +394,31 @@ fn a_wrong_guess_is_put_right_by_timing() {
 }
 
 proptest! {
+    /// Whoever sends rows may write any number.
+    #[test]
+    fn no_number_is_too_wild(
+        times in prop::collection::vec((any::<i64>(), any::<i64>(), any::<i64>(), any::<Option<i64>>()), 1..12),
+        now_ns in any::<i64>(),
+    ) {
+        let mut traces = Traces::new(Limits::default());
+        for (number, (time, end, other, number_in_it)) in times.into_iter().enumerate() {
+            let number = number as u32;
+            let rows = made_for(number / 2, "event_loop", turn(number, "front", "api", (0, 9)));
+            for mut row in rows {
+                (row.time, row.end_time, row.opened_time) = (time, Some(end), Some(other));
+                (row.connect_us, row.total_us, row.cause_candidates) = (number_in_it, number_in_it, number_in_it);
+                traces.add(row, now_ns);
+            }
+            let mut span = told("server", ("s", None), 40_000, (0, 9));
+            (span.time, span.end_time) = (time, Some(other));
+            traces.add_context(&span, now_ns);
+        }
+        traces.settle(now_ns);
+        traces.settle(i64::MIN);
+        traces.settle(i64::MAX);
+        traces.finish(now_ns);
+    }
+
     /// Whatever order rows come in, and however often.
     #[test]
     fn the_order_of_rows_changes_nothing(order in Just((0..16).collect::<Vec<usize>>()).prop_shuffle(), settle_at in 0..16) {
