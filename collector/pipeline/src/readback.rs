@@ -2,6 +2,7 @@
 
 use arrow::array::RecordBatch;
 use object_store::ObjectStoreExt;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tracing::warn;
 use weir_model::Table;
@@ -10,9 +11,15 @@ use weir_store::{Segment, Store};
 /// Rows that are read at most, the newest files first: half a minute's work.
 const MOST_ROWS: u64 = 1_000_000;
 
-/// What `read` takes from the rows in memory, and in files with rows of `since` and later. A file that can't be read costs
-/// what is in it.
-pub(crate) async fn rows<T, F>(store: &Store, table: &'static Table, since: i64, read: F) -> Vec<T>
+/// What `read` takes from the rows in memory, and in files with rows of `since` and later; of files, from these `columns`,
+/// or all where none are named. A file that can't be read costs what is in it.
+pub(crate) async fn rows<T, F>(
+    store: &Store,
+    table: &'static Table,
+    columns: &'static [&'static str],
+    since: i64,
+    read: F,
+) -> Vec<T>
 where
     T: Send + 'static,
     F: Fn(&RecordBatch) -> Vec<T> + Clone + Send + 'static,
@@ -29,7 +36,7 @@ where
             warn!(table = table.name, MOST_ROWS, "older rows are left unread: what they tell is missing");
             break;
         }
-        match of_segment(store, segment, read.clone()).await {
+        match of_segment(store, segment, columns, read.clone()).await {
             Ok(more) => rows.extend(more),
             Err(err) => {
                 warn!(table = table.name, path = %segment.path, %err, "a file can't be read back: what it tells is missing");
@@ -42,6 +49,7 @@ where
 async fn of_segment<T, F>(
     store: &Store,
     segment: &Segment,
+    columns: &'static [&'static str],
     read: F,
 ) -> Result<Vec<T>, Box<dyn std::error::Error + Send + Sync>>
 where
@@ -52,7 +60,12 @@ where
     let file = store.objects().get(&segment.path).await?.bytes().await?;
     let read = move || {
         let mut rows = Vec::new();
-        for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
+        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        if !columns.is_empty() {
+            let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+            builder = builder.with_projection(wanted);
+        }
+        for batch in builder.build()? {
             rows.extend(read(&batch?));
         }
         Ok(rows)

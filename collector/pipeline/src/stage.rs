@@ -137,15 +137,14 @@ impl Stage {
         let node = part.meta.node.clone();
         let part = self.enricher.enrich(part, &self.counters).await;
         let malformed = |err| self.refuse(&node, RefusalReason::Malformed, &err);
-        let turns = turns(&part).await.map_err(malformed)?;
-        let (parts, handshakes) = with_spans(part).await.map_err(malformed)?;
+        let Stitched { parts, exchanges, handshakes } = with_spans(part).await.map_err(malformed)?;
         let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();
         match self.store.append_parts(parts).await {
             Ok(duplicates) => {
                 self.counters.stored(rows, stitched, duplicates as u64);
                 // What came before was taken before.
                 if duplicates == 0 {
-                    self.assembly.add(turns, &handshakes, now());
+                    self.assembly.add(exchanges, &handshakes, now());
                 }
                 Ok(())
             }
@@ -163,23 +162,18 @@ impl Stage {
     }
 }
 
-/// The turns that a batch tells of.
-async fn turns(part: &Part) -> Result<Vec<ExchangeRow>, ModelError> {
-    if part.meta.table != ExchangeRow::table().name {
-        return Ok(Vec::new());
-    }
-    if part.batch.num_rows() <= INLINE_ROWS {
-        return ExchangeRow::from_batch(&part.batch);
-    }
-    let batch = part.batch.clone();
-    tokio::task::spawn_blocking(move || ExchangeRow::from_batch(&batch))
-        .await
-        .expect("reading does not panic")
+/// A batch, and what follows from it.
+#[derive(Default)]
+struct Stitched {
+    /// The batch, and the spans that follow from it alone.
+    parts: Vec<Part>,
+    /// What follows from many batches: exchanges, and the spans of clients' handshakes.
+    exchanges: Vec<ExchangeRow>,
+    handshakes: Vec<SpanRow>,
 }
 
-/// The batch, and the spans that follow from it; and those of handshakes by themselves. Large ones are stitched where
-/// nobody waits for the thread.
-async fn with_spans(part: Part) -> Result<(Vec<Part>, Vec<SpanRow>), ModelError> {
+/// Large batches are stitched where nobody waits for the thread.
+async fn with_spans(part: Part) -> Result<Stitched, ModelError> {
     if part.batch.num_rows() <= INLINE_ROWS {
         return stitch(part);
     }
@@ -187,7 +181,11 @@ async fn with_spans(part: Part) -> Result<(Vec<Part>, Vec<SpanRow>), ModelError>
 }
 
 /// The spans get metadata that is the same each time that the batch comes.
-fn stitch(part: Part) -> Result<(Vec<Part>, Vec<SpanRow>), ModelError> {
+fn stitch(part: Part) -> Result<Stitched, ModelError> {
+    if part.meta.table == ExchangeRow::table().name {
+        let exchanges = ExchangeRow::from_batch(&part.batch)?;
+        return Ok(Stitched { parts: vec![part], exchanges, ..Stitched::default() });
+    }
     let is_handshakes = part.meta.table == TlsHandshakeRow::table().name;
     let spans = if is_handshakes {
         weir_stitch::spans_of_handshakes(&TlsHandshakeRow::from_batch(&part.batch)?)
@@ -197,7 +195,7 @@ fn stitch(part: Part) -> Result<(Vec<Part>, Vec<SpanRow>), ModelError> {
         Vec::new()
     };
     if spans.is_empty() {
-        return Ok((vec![part], spans));
+        return Ok(Stitched { parts: vec![part], ..Stitched::default() });
     }
     let meta = BatchMeta {
         table: SpanRow::table().name.to_owned(),
@@ -210,7 +208,7 @@ fn stitch(part: Part) -> Result<(Vec<Part>, Vec<SpanRow>), ModelError> {
         !span.attributes.iter().any(|(key, value)| key == "weir.observer" && value == "server")
     };
     let handshakes = if is_handshakes { spans.into_iter().filter(is_client_s).collect() } else { Vec::new() };
-    Ok((vec![part, stitched], handshakes))
+    Ok(Stitched { parts: vec![part, stitched], handshakes, ..Stitched::default() })
 }
 
 /// The flows of connections that ended: only they become spans, and most rows of a long connection don't. All rows

@@ -38,7 +38,7 @@ impl Assembly {
     pub(crate) async fn open(limits: Limits, store: &Store, now_ns: i64) -> Assembly {
         let since = now_ns.saturating_sub(limits.cause_ns + limits.memory_ns);
         let is_recent = move |row: &ExchangeRow| row.end_time.unwrap_or(row.time) >= since;
-        let mut rows = readback::rows(store, &EXCHANGES, since, move |batch| {
+        let mut rows = readback::rows(store, &EXCHANGES, &[], since, move |batch| {
             let rows = ExchangeRow::from_batch(batch).unwrap_or_default();
             rows.into_iter().filter(is_recent).collect()
         })
@@ -48,7 +48,8 @@ impl Assembly {
         let mut traces = Traces::new(limits);
         if !rows.is_empty() {
             let earliest = rows.iter().map(|row| row.time).min().unwrap_or(since);
-            stored = readback::rows(store, &SPANS, earliest, stitched_ids).await.into_iter().collect();
+            let ids = readback::rows(store, &SPANS, &["span_id", "source"], earliest, stitched_ids);
+            stored = ids.await.into_iter().collect();
             info!(exchanges = rows.len(), "read back, for traces that were under way");
         }
         for row in rows {
@@ -119,9 +120,9 @@ pub(crate) async fn run(stage: Arc<Stage>, stop: CancellationToken) {
         };
         spans.extend(stage.assembly().settle(stage.now(), is_last));
         while !spans.is_empty() {
-            let now = &spans[..spans.len().min(AT_A_TIME)];
-            match stage.append_stitched(now).await {
-                Ok(()) => drop(spans.drain(..spans.len().min(AT_A_TIME))),
+            let some = spans.len().min(AT_A_TIME);
+            match stage.append_stitched(&spans[..some]).await {
+                Ok(()) => drop(spans.drain(..some)),
                 Err(err) => {
                     warn!(%err, spans = spans.len(), "spans of exchanges could not be stored; tried again");
                     break;

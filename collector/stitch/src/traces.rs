@@ -262,8 +262,7 @@ impl Traces {
                 continue;
             }
             self.linker.add(key, client, server);
-            let is_open =
-                client.is_some_and(|row| row.multiplexed != Some(true) && !self.linker.is_certain(row));
+            let is_open = client.is_some_and(|row| self.linker.is_open(row));
             // One of two at least, where a thread had only this one open, but others of the process may have been at it.
             if let Some(guess) = held.cause.as_mut().filter(|_| is_open) {
                 guess.confidence = guess.confidence.min(0.5);
@@ -324,19 +323,14 @@ impl Traces {
             return false;
         }
         let Some(row) = held.rows[Side::Client as usize].as_deref() else { return false };
-        if row.multiplexed == Some(true) || self.linker.is_certain(row) {
-            return false;
-        }
-        waited_ns < self.limits.other_end_ns || self.linker.is_worth_a_look(row)
+        self.linker.is_open(row) && (waited_ns < self.limits.other_end_ns || self.linker.is_worth_a_look(row))
     }
 
     fn tell(&mut self, key: Key, trace: SmolStr, now_ns: i64, spans: &mut Vec<SpanRow>) {
-        if let Some(held) = self.turns.get_mut(&key) {
-            held.leave_unsure(self.limits.min_confidence);
-        }
-        let is_cause_seen =
-            |held: &Held| held.cause.as_ref().is_none_or(|cause| self.turns.contains_key(&cause.key));
-        let is_orphaned = self.turns.get(&key).is_some_and(|held| !is_cause_seen(held));
+        let Some(held) = self.turns.get_mut(&key) else { return };
+        held.leave_unsure(self.limits.min_confidence);
+        let cause = held.cause.as_ref().map(|cause| cause.key.clone());
+        let is_orphaned = cause.is_some_and(|cause| !self.turns.contains_key(&cause));
         self.counts.orphaned += u64::from(is_orphaned);
         let Some(held) = self.turns.get_mut(&key) else { return };
         held.trace = Some(trace);

@@ -76,8 +76,12 @@ impl Linker {
         process.juggles |= is_guess && row.cause_candidates.unwrap_or(1) > 1;
     }
 
-    /// Whether what the kernel says of a call's cause is all that there is to know.
-    pub(super) fn is_certain(&self, row: &ExchangeRow) -> bool {
+    /// Whether there is more to know of a call's cause than what the kernel says.
+    pub(super) fn is_open(&self, row: &ExchangeRow) -> bool {
+        row.multiplexed != Some(true) && !self.is_certain(row)
+    }
+
+    fn is_certain(&self, row: &ExchangeRow) -> bool {
         match row.cause_method.as_deref() {
             None | Some("event_loop") => false,
             Some("thread") => !self.process(row).juggles,
