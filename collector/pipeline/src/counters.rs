@@ -132,8 +132,8 @@ struct Total {
     message: &'static str,
 }
 
-/// What identity and traces could not do.
-fn totals(stage: &Stage) -> [Total; 7] {
+/// What identity, pairing and traces could not do.
+fn totals(stage: &Stage) -> [Total; 8] {
     let Counts { held, unknown_ends, unreadable_objects, .. } = stage.counts();
     let losses = stage.enricher().history.read().losses();
     let traces = stage.assembly().counts();
@@ -158,6 +158,12 @@ fn totals(stage: &Stage) -> [Total; 7] {
             losses.refused,
             "shed",
             "objects of Kubernetes beyond a million were not taken in",
+        ),
+        total(
+            "pairing_hurried",
+            stage.store().arrivals_hurried(),
+            "shed",
+            "what was told of connections was forgotten before a minute, for want of room: halves that come late may count twice",
         ),
         total(
             "traces_hurried",
@@ -192,7 +198,7 @@ fn rows_of_totals(stage: &Stage, totals: &[Total], reported: &[u64]) -> Vec<Prob
 
 /// Writes what was refused into `probe_health`, every `every` and once more at the end.
 pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: CancellationToken) {
-    let mut reported = [0; 7];
+    let mut reported = [0; 8];
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,

@@ -1,10 +1,11 @@
-//! The collector: receive → enrich → stitch → store.
+//! The collector: receive → enrich → stitch → store, where both ends of a connection are paired.
 //!
 //! | file         | subject                                                                       |
 //! |--------------|-------------------------------------------------------------------------------|
 //! | `config.rs`  | where it listens, and its limits                                                |
 //! | `receive/`   | the ways in: Flight (probes, imports), OTLP, and capture files                   |
 //! | `enrich/`    | addresses and pods' UIDs → who they were then: Kubernetes' watch, hosts file, map |
+//! | `pair/`      | what several observers tell of one connection → counted once, one row an interval  |
 //! | `capture/`   | the way back: packets on demand, asked of probes, as a pcapng stream             |
 //! | `stage.rs`   | a batch of flows or handshakes → the spans that follow from it → the store       |
 //! | `traces.rs`  | exchanges, once durable → kept until their trace is known → spans                 |
@@ -18,6 +19,7 @@ pub mod capture;
 mod config;
 mod counters;
 mod enrich;
+mod pair;
 mod readback;
 pub mod receive;
 mod stage;
@@ -38,6 +40,7 @@ use weir_wire::control::Switchboard;
 pub use config::{CollectorConfig, IdentityConfig};
 pub use counters::Counts;
 pub use enrich::watch::Kubernetes;
+pub use pair::pairing;
 pub use weir_stitch::traces::Limits as TraceLimits;
 
 /// Why the collector could not start.

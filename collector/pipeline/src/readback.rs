@@ -1,9 +1,6 @@
 //! What the store has of a table's newest rows, for stages that go on where an earlier run ended.
 
 use arrow::array::RecordBatch;
-use object_store::ObjectStoreExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tracing::warn;
 use weir_model::Table;
 use weir_store::{Segment, Store};
@@ -36,7 +33,7 @@ where
             warn!(table = table.name, MOST_ROWS, "older rows are left unread: what they tell is missing");
             break;
         }
-        match of_segment(store, segment, columns, read.clone()).await {
+        match store.read_segment(segment, columns, read.clone()).await {
             Ok(more) => rows.extend(more),
             Err(err) => {
                 warn!(table = table.name, path = %segment.path, %err, "a file can't be read back: what it tells is missing");
@@ -44,31 +41,4 @@ where
         }
     }
     rows
-}
-
-async fn of_segment<T, F>(
-    store: &Store,
-    segment: &Segment,
-    columns: &'static [&'static str],
-    read: F,
-) -> Result<Vec<T>, Box<dyn std::error::Error + Send + Sync>>
-where
-    T: Send + 'static,
-    F: Fn(&RecordBatch) -> Vec<T> + Send + 'static,
-{
-    // One hour of one table: read whole.
-    let file = store.objects().get(&segment.path).await?.bytes().await?;
-    let read = move || {
-        let mut rows = Vec::new();
-        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-        if !columns.is_empty() {
-            let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-            builder = builder.with_projection(wanted);
-        }
-        for batch in builder.build()? {
-            rows.extend(read(&batch?));
-        }
-        Ok(rows)
-    };
-    tokio::task::spawn_blocking(read).await?
 }

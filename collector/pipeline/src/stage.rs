@@ -81,6 +81,10 @@ impl Stage {
         self.store.append(vec![(meta, R::to_batch(rows))]).await
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub(crate) fn assembly(&self) -> &Assembly {
         &self.assembly
     }

@@ -12,6 +12,9 @@ use tracing::{error, warn};
 use weir_model::BatchMeta;
 
 use crate::StoreError;
+use crate::arrivals::Arrivals;
+use crate::memtable::size_of;
+use crate::view::index_of;
 use crate::view::{View, Visible};
 use crate::wal::{Log, Position, frame};
 
@@ -41,9 +44,14 @@ pub(crate) struct Committer {
 }
 
 /// Starts the thread; it ends when the queue is closed.
-pub(crate) fn start(log: Log, view: Arc<RwLock<View>>, grown: Arc<Notify>) -> std::io::Result<Committer> {
+pub(crate) fn start(
+    log: Log,
+    view: Arc<RwLock<View>>,
+    arrivals: Option<Arc<dyn Arrivals>>,
+    grown: Arc<Notify>,
+) -> std::io::Result<Committer> {
     let (queue, waiting) = mpsc::channel(WAITING);
-    let mut writer = Writer { log, view, grown, group: Vec::new() };
+    let mut writer = Writer { log, view, arrivals, grown, group: Vec::new() };
     let thread = thread::Builder::new().name("weir-wal".to_owned()).spawn(move || writer.run(waiting))?;
     Ok(Committer { queue, thread })
 }
@@ -51,6 +59,7 @@ pub(crate) fn start(log: Log, view: Arc<RwLock<View>>, grown: Arc<Notify>) -> st
 struct Writer {
     log: Log,
     view: Arc<RwLock<View>>,
+    arrivals: Option<Arc<dyn Arrivals>>,
     /// Told after each group: there may be something to seal.
     grown: Arc<Notify>,
     /// The group's bytes; kept for its room.
@@ -126,8 +135,13 @@ impl Writer {
         self.log.append(&self.group).map_err(|err| err.to_string())
     }
 
-    fn publish(&self, members: Vec<Member>) {
+    fn publish(&self, mut members: Vec<Member>) {
         let today = today();
+        if let Some(arrivals) = &self.arrivals {
+            // They are durable, and this thread alone makes rows visible: they arrive in the order of the log.
+            let fresh = members.iter_mut().flat_map(|member| &mut member.fresh);
+            fresh.for_each(|visible| arrive(&**arrivals, visible, now()));
+        }
         let mut answers = Vec::with_capacity(members.len());
         {
             let mut view = self.view.write();
@@ -154,8 +168,21 @@ fn refuse(members: Vec<Member>, reason: &str) {
     }
 }
 
+/// Makes of a batch what becomes visible of it.
+pub(crate) fn arrive(arrivals: &dyn Arrivals, visible: &mut Visible, now: i64) {
+    if visible.table == index_of(arrivals.table()) {
+        visible.batch = arrivals.arrive(&visible.batch, now);
+        visible.bytes = size_of(&visible.batch);
+    }
+}
+
+/// Now, ns since the epoch.
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as i64)
+}
+
 /// Days since the epoch.
 pub(crate) fn today() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| (since.as_secs() / 86_400) as i64)
+    now() / 86_400_000_000_000
 }

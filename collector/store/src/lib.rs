@@ -2,6 +2,8 @@
 //!
 //! | file           | subject                                                                       |
 //! |----------------|-------------------------------------------------------------------------------|
+//! | `arrivals.rs`  | what a table's rows go through between the log and memory, where a stage is given   |
+//! | `read.rs`      | stored rows, for stages that go on from them                                      |
 //! | `config.rs`    | the folder and its limits                                                       |
 //! | `store.rs`     | open, append, snapshot, close                                                   |
 //! | `wal/`         | write-ahead log: group commit, replay                                           |
@@ -20,6 +22,7 @@
 //! in `collector/adr/0001-store-format.md`. **Invariant**: the only code that knows this layout; a row is in memory
 //! or in exactly one file of a snapshot. Not here: retention and compaction (files are only added), queries.
 
+mod arrivals;
 mod catalog;
 mod commit;
 mod config;
@@ -27,6 +30,7 @@ mod error;
 mod memtable;
 mod objects;
 mod quarantine;
+mod read;
 mod scan;
 mod seal;
 mod seen;
@@ -35,6 +39,7 @@ mod store;
 mod view;
 pub mod wal;
 
+pub use arrivals::{Arrivals, Change, Lacking};
 pub use config::StoreConfig;
 pub use error::StoreError;
 pub use scan::{Segment, Snapshot};

@@ -4,12 +4,15 @@ use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch};
 
+use crate::arrivals::Change;
 use crate::wal::Position;
 
 /// Batches in the order they came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) batches: Vec<RecordBatch>,
+    /// Each batch's number, which it keeps while it is in memory.
+    numbers: Vec<u64>,
     pub(crate) count: usize,
     pub(crate) bytes: usize,
     /// Where the log has the oldest of them, and when it came.
@@ -17,11 +20,23 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, batch: RecordBatch, bytes: usize, position: Position, now: Instant) {
+    fn push(&mut self, batch: RecordBatch, number: u64, bytes: usize) {
         self.count += batch.num_rows();
         self.bytes += bytes;
         self.batches.push(batch);
-        self.oldest.get_or_insert((position, now));
+        self.numbers.push(number);
+    }
+
+    fn replace(&mut self, number: u64, by: RecordBatch) {
+        let Some(place) = self.numbers.iter().position(|known| *known == number) else { return };
+        let batch = &mut self.batches[place];
+        self.count = self.count + by.num_rows() - batch.num_rows();
+        self.bytes = self.bytes.saturating_sub(size_of(batch)) + size_of(&by);
+        *batch = by;
+        if batch.num_rows() == 0 {
+            self.batches.remove(place);
+            self.numbers.remove(place);
+        }
     }
 }
 
@@ -30,12 +45,38 @@ impl Rows {
 pub(crate) struct Memtable {
     active: Rows,
     sealing: Rows,
+    /// Batches that there were.
+    last_number: u64,
 }
 
 impl Memtable {
     pub(crate) fn push(&mut self, batch: RecordBatch, bytes: usize, position: Position, now: Instant) {
         if batch.num_rows() > 0 {
-            self.active.push(batch, bytes, position, now);
+            self.add(batch, bytes);
+            self.active.oldest.get_or_insert((position, now));
+        }
+    }
+
+    fn add(&mut self, batch: RecordBatch, bytes: usize) {
+        self.last_number += 1;
+        self.active.push(batch, self.last_number, bytes);
+    }
+
+    /// What is not being sealed, batch by batch, with their numbers.
+    pub(crate) fn numbered(&self) -> Vec<(u64, RecordBatch)> {
+        self.active.numbers.iter().copied().zip(self.active.batches.iter().cloned()).collect()
+    }
+
+    /// Rows became one: as [`crate::Arrivals::merge`] said of [`Memtable::numbered`].
+    pub(crate) fn change(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Replaced { number, by } => self.active.replace(number, by),
+                Change::Added(batch) => {
+                    let bytes = size_of(&batch);
+                    self.add(batch, bytes);
+                }
+            }
         }
     }
 
@@ -85,6 +126,7 @@ impl Memtable {
         self.active.bytes += newer.bytes;
         self.active.oldest = self.active.oldest.or(newer.oldest);
         self.active.batches.extend(newer.batches);
+        self.active.numbers.extend(newer.numbers);
     }
 }
 

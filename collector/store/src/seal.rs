@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use weir_model::{Table, tables};
 
 use crate::StoreError;
+use crate::arrivals::Arrivals;
 use crate::catalog::{Commit, FORMAT, FileEntry};
 use crate::memtable::Rows;
 use crate::scan::Segment;
@@ -28,6 +29,7 @@ pub(crate) async fn run(store: Weak<Inner>) {
     loop {
         let Some(inner) = store.upgrade().filter(|inner| !inner.is_closed()) else { return };
         let mut has_failed = false;
+        merge(&inner).await;
         for table in tables::ALL {
             if is_due(&inner, table)
                 && let Err(err) = seal(&inner, table).await
@@ -59,6 +61,9 @@ fn is_due(inner: &Inner, table: &'static Table) -> bool {
 /// Seals everything that `table` has in memory now.
 pub(crate) async fn seal(inner: &Arc<Inner>, table: &'static Table) -> Result<(), StoreError> {
     let _one_at_a_time = inner.sealing[index_of(table)].lock().await;
+    if let Some(arrivals) = inner.arrivals.clone().filter(|arrivals| arrivals.table().name == table.name) {
+        merge_memory(inner, arrivals).await;
+    }
     let Some((rows, upto)) = freeze(inner, table) else { return Ok(()) };
     // Spawned, so that a caller who goes away leaves nothing half done.
     let task = tokio::spawn(seal_frozen(inner.clone(), table, rows, upto));
@@ -68,6 +73,25 @@ pub(crate) async fn seal(inner: &Arc<Inner>, table: &'static Table) -> Result<()
     }
     inner.sealed.notify_waiters();
     outcome
+}
+
+/// Makes one of rows that are one, where somebody says which.
+async fn merge(inner: &Arc<Inner>) {
+    let Some(arrivals) = inner.arrivals.clone() else { return };
+    // Rows that are being sealed are left alone, and no sealing begins meanwhile.
+    let _one_at_a_time = inner.sealing[index_of(arrivals.table())].lock().await;
+    merge_memory(inner, arrivals).await;
+}
+
+async fn merge_memory(inner: &Arc<Inner>, arrivals: Arc<dyn Arrivals>) {
+    let table = index_of(arrivals.table());
+    let memory = inner.view.read().tables[table].memory.numbered();
+    let merged = tokio::task::spawn_blocking(move || arrivals.merge(&memory)).await;
+    match merged {
+        Ok(changes) if changes.is_empty() => {}
+        Ok(changes) => inner.view.write().tables[table].memory.change(changes),
+        Err(err) => warn!(%err, "rows of both ends could not be made one; they stay as they are"),
+    }
 }
 
 /// Rows to seal, and the place in the log before which the table has no others.

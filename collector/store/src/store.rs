@@ -7,7 +7,8 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch, TimestampNanosecondArray};
+use arrow::compute::min;
 use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -16,15 +17,19 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 use weir_model::{BatchMeta, ModelError, Table, conform, tables};
 
+use crate::arrivals::{Arrivals, Lacking};
 use crate::catalog::{Catalog, Commit, FORMAT, FileEntry};
 use crate::commit::{self, Append, Committer};
 use crate::memtable::size_of;
 use crate::objects::Objects;
-use crate::scan::{Fate, Snapshot};
+use crate::scan::{Fate, Segment, Snapshot};
 use crate::view::{TableView, View, Visible, index_of, index_of_name};
 use crate::wal::{self, Log, Position, Replayed, encode_ipc};
 use crate::{StoreConfig, StoreError, quarantine, seal};
 
+/// How far before the newest stored row a start looks for rows that others to come belong to, ns: two intervals of
+/// flows are rarely as long.
+const RECALLED_NS: i64 = 90_000_000_000;
 /// Rows from which encoding is handed to another thread.
 const INLINE_ROWS: usize = 64;
 
@@ -80,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) config: StoreConfig,
     pub(crate) objects: Objects,
     pub(crate) view: Arc<RwLock<View>>,
+    pub(crate) arrivals: Option<Arc<dyn Arrivals>>,
     pub(crate) catalog: tokio::sync::Mutex<CatalogState>,
     /// One sealing a table at a time.
     pub(crate) sealing: Vec<tokio::sync::Mutex<()>>,
@@ -136,6 +142,17 @@ impl Store {
     /// [`StoreError::Locked`] while another process has it; [`StoreError::Format`], [`StoreError::Catalog`] where
     /// it can't be understood.
     pub async fn open(config: StoreConfig) -> Result<Store, StoreError> {
+        Store::open_with(config, None).await
+    }
+
+    /// The same, with a stage between the log and memory.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; also where what the stage goes on from can't be read.
+    pub async fn open_with(
+        config: StoreConfig,
+        arrivals: Option<Arc<dyn Arrivals>>,
+    ) -> Result<Store, StoreError> {
         let dir = config.dir.clone();
         for folder in ["", "wal", "catalog", "tables"] {
             let folder = dir.join(folder);
@@ -162,19 +179,25 @@ impl Store {
             }
         }
         let sealed = catalog.state().sealed(&writer);
-        replay(&dir, &sealed, &mut view, &mut opened)?;
+        let mut arriving =
+            Arriving { table: arrivals.as_ref().map(|arrivals| arrivals.table()), rows: Vec::new() };
+        replay(&dir, &sealed, &mut view, &mut arriving, &mut opened)?;
+        if let Some(arrivals) = &arrivals {
+            arrive_again(&objects, arrivals, arriving, &mut view).await?;
+        }
         let log = Log::begin(&dir.join("wal"), opened.log.next_segment, config.wal_segment_bytes)
             .map_err(StoreError::io(dir.join("wal")))?;
         view.applied = log.end();
 
         let view = Arc::new(RwLock::new(view));
         let grown = Arc::new(Notify::new());
-        let committer =
-            commit::start(log, view.clone(), grown.clone()).map_err(StoreError::io("thread weir-wal"))?;
+        let committer = commit::start(log, view.clone(), arrivals.clone(), grown.clone())
+            .map_err(StoreError::io("thread weir-wal"))?;
         let inner = Arc::new(Inner {
             config,
             objects,
             view,
+            arrivals,
             catalog: tokio::sync::Mutex::new(CatalogState { log: catalog, seen_version }),
             sealing: tables::ALL.iter().map(|_| tokio::sync::Mutex::default()).collect(),
             grown,
@@ -215,6 +238,7 @@ impl Store {
             prepared.expect("encoding does not panic")?
         };
         self.wait_for_room(&parts).await;
+        self.recall(&parts).await;
         let queue = self.inner.committer.lock().as_ref().map(|committer| committer.queue.clone());
         let (done, answer) = oneshot::channel();
         let queue = queue.ok_or(StoreError::Closed)?;
@@ -229,6 +253,10 @@ impl Store {
         let view = self.inner.view.read();
         let table = view.of(table);
         Snapshot { memory: table.memory.batches(), segments: table.segments.clone() }
+    }
+
+    pub(crate) fn objects_of(&self) -> &Objects {
+        &self.inner.objects
     }
 
     /// Where the snapshots' files are.
@@ -249,6 +277,11 @@ impl Store {
     /// Batches since the start that had been stored before.
     pub fn duplicates(&self) -> u64 {
         self.inner.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// How often the stage before memory forgot before the time what rows to come may belong to.
+    pub fn arrivals_hurried(&self) -> u64 {
+        self.inner.arrivals.as_ref().map_or(0, |arrivals| arrivals.hurried())
     }
 
     /// Each table's size.
@@ -322,6 +355,25 @@ impl Store {
         sealed
     }
 
+    /// Tells the stage what it lacks for `parts`. Rows that can't be read are missing there, and said so.
+    async fn recall(&self, parts: &[(Visible, Bytes)]) {
+        let Some(arrivals) = &self.inner.arrivals else { return };
+        let table = arrivals.table();
+        for (part, _) in parts.iter().filter(|(part, _)| part.table == index_of(table)) {
+            let Some(lacking) = arrivals.lacks(&part.batch, commit::now()) else { continue };
+            let lacking = Arc::new(lacking);
+            let Snapshot { memory, segments } = self.snapshot(table);
+            memory.iter().for_each(|rows| arrivals.recall(rows, Some(&lacking)));
+            for segment in segments.iter().filter(|segment| is_within(segment, &lacking)) {
+                if let Err(err) =
+                    recall_file(&self.inner.objects, arrivals, segment, Some(lacking.clone())).await
+                {
+                    warn!(path = %segment.path, %err, "a file can't be read: rows that come late may count twice what it has");
+                }
+            }
+        }
+    }
+
     async fn wait_for_room(&self, parts: &[(Visible, Bytes)]) {
         loop {
             let sealed = self.inner.sealed.notified();
@@ -331,6 +383,27 @@ impl Store {
             sealed.await;
         }
     }
+}
+
+fn is_within(segment: &Segment, lacking: &Lacking) -> bool {
+    segment.max_time >= lacking.from && segment.min_time <= lacking.upto
+}
+
+async fn recall_file(
+    objects: &Objects,
+    arrivals: &Arc<dyn Arrivals>,
+    segment: &Segment,
+    lacking: Option<Arc<Lacking>>,
+) -> Result<(), StoreError> {
+    let (table, columns) = (arrivals.table(), arrivals.recalled_columns());
+    let arrivals = arrivals.clone();
+    let tell = move |rows: &RecordBatch| -> Vec<Result<(), ModelError>> {
+        vec![conform(rows, table).map(|rows| arrivals.recall(&rows, lacking.as_deref()))]
+    };
+    let told = crate::read::of_file(objects, segment, columns, tell).await?;
+    told.into_iter()
+        .collect::<Result<(), _>>()
+        .map_err(|source| StoreError::Batch { table: table.name.to_owned(), source })
 }
 
 /// Checks the batches, and encodes those that did not come encoded.
@@ -446,11 +519,47 @@ fn removal(writer: &str, paths: Vec<String>) -> Commit {
     }
 }
 
+/// Rows of the log that have to go through the stage again.
+struct Arriving {
+    table: Option<&'static Table>,
+    rows: Vec<(Visible, Position)>,
+}
+
+/// The stage goes on where it was: from the newest stored rows, then the log's.
+async fn arrive_again(
+    objects: &Objects,
+    arrivals: &Arc<dyn Arrivals>,
+    arriving: Arriving,
+    view: &mut View,
+) -> Result<(), StoreError> {
+    let segments = view.of(arrivals.table()).segments.clone();
+    let newest = segments.iter().map(|segment| segment.max_time).max();
+    let earliest = arriving.rows.iter().filter_map(|(rows, _)| min(time_column(&rows.batch))).min();
+    if let Some(since) = newest.into_iter().chain(earliest).min().filter(|_| newest.is_some()) {
+        let since = since.saturating_sub(RECALLED_NS);
+        arrivals.begin(since);
+        for segment in segments.iter().filter(|segment| segment.max_time >= since) {
+            recall_file(objects, arrivals, segment, None).await?;
+        }
+    }
+    let today = commit::today();
+    for (mut visible, position) in arriving.rows {
+        commit::arrive(&**arrivals, &mut visible, commit::now());
+        view.apply(visible, position, today);
+    }
+    Ok(())
+}
+
+fn time_column(rows: &RecordBatch) -> &TimestampNanosecondArray {
+    rows.column(0).as_primitive()
+}
+
 /// Reads back what the log has beyond the catalog.
 fn replay(
     dir: &FsPath,
     sealed: &BTreeMap<String, Position>,
     view: &mut View,
+    arriving: &mut Arriving,
     opened: &mut Opened,
 ) -> Result<(), StoreError> {
     let today = commit::today();
@@ -481,7 +590,11 @@ fn replay(
                     replayed_rows += batch.num_rows() as u64;
                     let bytes = size_of(&batch);
                     let visible = Visible { meta: part.meta, table: index_of(table), batch, bytes };
-                    view.apply(visible, position, today);
+                    if arriving.table.is_some_and(|arriving| arriving.name == table.name) {
+                        arriving.rows.push((visible, position));
+                    } else {
+                        view.apply(visible, position, today);
+                    }
                 }
                 Err(err) => {
                     warn!(table = table.name, %err, "a batch in the log can't be read");

@@ -144,17 +144,13 @@ impl Flows {
             facts: None,
         });
         let news = difference(&totals, &before.totals);
+        let so_far = highest(&totals, &before.totals);
         // A record that is younger than its row has a row of its own when the interval ends.
         let cut_ns = cut_ns.map(|cut_ns| context.clock.boot(cut_ns)).filter(|cut_ns| *cut_ns > before.end_ns);
         let end_ns = cut_ns.unwrap_or(record.time_ns);
         let start_ns = if first { before.first_ns } else { since(before.end_ns, self.cut_ns, end_ns) };
         if !is_closed {
-            let kept = ConnState {
-                totals: highest(&totals, &before.totals),
-                end_ns,
-                facts: facts.cloned(),
-                ..before
-            };
+            let kept = ConnState { totals: so_far, end_ns, facts: facts.cloned(), ..before };
             self.reported.insert(conn.cookie, kept);
             if !first && !is_wanted && is_still(&news) {
                 return None;
@@ -179,6 +175,9 @@ impl Flows {
         let ends = Ends::of(conn);
         ends.fill_flow(row, context.node, holder);
         fill_counters(row, &news, ends.client_is_ours);
+        if !first || is_older {
+            fill_totals(row, &so_far, ends.client_is_ours);
+        }
         fill_losses(row, &news, ends.client_is_ours, self.tick_us);
         fill_times(row, record);
         if is_closed {
@@ -272,6 +271,15 @@ fn fill_counters(row: &mut FlowRow, news: &Totals, client_is_ours: bool) {
     row.rtt_us = (news.rtt_us > 0).then_some(i64::from(news.rtt_us));
     let has_minimum = news.rtt_us > 0 && news.rtt_min_us > 0 && news.rtt_min_us != u32::MAX;
     row.rtt_min_us = has_minimum.then_some(i64::from(news.rtt_min_us));
+}
+
+/// Up to now. A first row needs none: all that it counts is all that there was.
+fn fill_totals(row: &mut FlowRow, so_far: &Totals, client_is_ours: bool) {
+    let sent = (Some(so_far.sent_bytes as i64), Some(i64::from(so_far.segs_out)));
+    let received = (Some(so_far.received_bytes as i64), Some(i64::from(so_far.segs_in)));
+    let (client, server) = if client_is_ours { (sent, received) } else { (received, sent) };
+    (row.client_bytes_total, row.client_packets_total) = client;
+    (row.server_bytes_total, row.server_packets_total) = server;
 }
 
 /// Only the end that sends knows what it sends again, takes for lost, and waits for; only the one that receives, what came

@@ -140,6 +140,13 @@ impl UdpFlows {
             (row.server_bytes, row.server_packets) = sent;
             (row.client_bytes, row.client_packets) = received;
         }
+        if !first {
+            let sent = (Some(flow.sent_bytes as i64), Some(flow.sent_packets as i64));
+            let received = (Some(flow.received_bytes as i64), Some(flow.received_packets as i64));
+            let (client, server) = if ends.client_is_ours { (sent, received) } else { (received, sent) };
+            (row.client_bytes_total, row.client_packets_total) = client;
+            (row.server_bytes_total, row.server_packets_total) = server;
+        }
         match &facts {
             Some(facts) => facts.fill(&mut row),
             None => row.encryption = Some(SmolStr::new_static("unknown")),

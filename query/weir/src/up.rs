@@ -63,7 +63,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let stop = weir_kit::stop::on_signal().context("install the signal handlers")?;
     let node = weir_kit::host::node_name();
     let dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
-    let store = Store::open(StoreConfig { dir: dir.clone(), ..StoreConfig::default() })
+    let config = StoreConfig { dir: dir.clone(), ..StoreConfig::default() };
+    let store = Store::open_with(config, Some(weir_collector::pairing()))
         .await
         .with_context(|| format!("open the store in {}", dir.display()))?;
 

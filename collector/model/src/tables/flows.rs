@@ -76,6 +76,18 @@ table! {
     client_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "orig_pkts"};
     /// Packets that the server sent in this interval.
     server_packets: Count ["packets"] {ipfix: "packetDeltaCount (2)", zeek: "resp_pkts"};
+    /// Connections that are told of for the first time: 1 in one row of each that was seen from its opening on, else 0. The
+    /// sum is the number of connections, however many observers and intervals tell of them. Filled in by the collector.
+    connections: Count [""] {ipfix: "newConnectionDeltaCount (278)"};
+    /// Payload bytes that the client has sent since the opening, up to the row's end. Probes send it, the collector counts
+    /// by it, and keeps it in the last row of a connection that has several; null elsewhere.
+    client_bytes_total: Int ["bytes"] {ipfix: "octetTotalCount (85)"};
+    /// Payload bytes that the server has sent since the opening, as above.
+    server_bytes_total: Int ["bytes"] {ipfix: "octetTotalCount (85)"};
+    /// Packets that the client has sent since the opening, as above; a probe's count starts again at 0 after 2^32.
+    client_packets_total: Int ["packets"] {ipfix: "packetTotalCount (86)"};
+    /// Packets that the server has sent since the opening, as above.
+    server_packets_total: Int ["packets"] {ipfix: "packetTotalCount (86)"};
     /// Segments that the client sent again in this interval. Null where only the other end was seen. On the path those
     /// with nothing new, which may have been overtaken on the way.
     client_retransmits: Int ["packets"] {};

@@ -78,6 +78,13 @@ pub(super) fn row(
     let [client, server] = [CLIENT, SERVER].map(|end| counting.sent[end].since(&before.sent[end]));
     (row.client_bytes, row.client_packets) = (client.bytes as i64, client.packets as i64);
     (row.server_bytes, row.server_packets) = (server.bytes as i64, server.packets as i64);
+    if !first {
+        let [client, server] = [CLIENT, SERVER].map(|end| counting.sent[end]);
+        (row.client_bytes_total, row.client_packets_total) =
+            (Some(client.bytes as i64), Some(client.packets as i64));
+        (row.server_bytes_total, row.server_packets_total) =
+            (Some(server.bytes as i64), Some(server.packets as i64));
+    }
     if join.protocol == TCP {
         (row.client_retransmits, row.server_retransmits) =
             (Some(client.again as i64), Some(server.again as i64));

@@ -1,0 +1,118 @@
+//! Pair: what several observers tell of one connection → counted once, and one row an interval.
+//!
+//! | file       | subject                                                                |
+//! |------------|------------------------------------------------------------------------|
+//! | `rows.rs`  | what pairing looks at in a batch of flows                                |
+//! | `count.rs` | what a row adds to what is counted already, in whatever order rows come   |
+//! | `merge.rs` | rows of one connection and interval → one row, of both ends                |
+//! | `choose.rs`| which end knows best, column by column                                    |
+//!
+//! The stage lies between the store's log and its memory ([`weir_store::Arrivals`]): rows are durable as they came, and
+//! counted in the log's order, so that a start which reads the log again comes to the same. **Invariant**: the sums over a
+//! connection's rows are the highest totals that any observer told; a merge changes no sum. Not here: captures and other
+//! sources, whose rows stay as they are.
+
+mod choose;
+mod count;
+mod merge;
+mod rows;
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use parking_lot::Mutex;
+use weir_model::Table;
+use weir_model::tables::FLOWS;
+use weir_store::{Arrivals, Change, Lacking};
+
+use count::{Counting, Counts, Limits};
+use merge::Merging;
+use rows::{CLOSED, COLUMNS, COUNTED, Flows, OPENED, SEEN, TOTALS};
+
+/// The stage, for [`weir_store::Store::open_with`].
+pub fn pairing() -> Arc<dyn Arrivals> {
+    Arc::new(Pairing::new(Limits::default()))
+}
+
+#[derive(Debug)]
+struct Pairing {
+    counting: Mutex<Counting>,
+    merging: Mutex<Merging>,
+}
+
+impl Pairing {
+    fn new(limits: Limits) -> Pairing {
+        Pairing { counting: Mutex::new(Counting::new(limits)), merging: Mutex::default() }
+    }
+}
+
+impl Arrivals for Pairing {
+    fn table(&self) -> &'static Table {
+        &FLOWS
+    }
+
+    fn recalled_columns(&self) -> &'static [&'static str] {
+        &COLUMNS
+    }
+
+    fn begin(&self, since: i64) {
+        self.counting.lock().begin(since);
+    }
+
+    fn lacks(&self, batch: &RecordBatch, now: i64) -> Option<Lacking> {
+        self.counting.lock().lacks(&Flows::of(batch)?, batch.num_rows(), now)
+    }
+
+    fn recall(&self, stored: &RecordBatch, lacking: Option<&Lacking>) {
+        if let Some(flows) = Flows::of(stored) {
+            self.counting.lock().recall(&flows, stored.num_rows(), lacking);
+        }
+    }
+
+    fn arrive(&self, batch: &RecordBatch, now: i64) -> RecordBatch {
+        let Some(flows) = Flows::of(batch) else { return batch.clone() };
+        let mut counting = self.counting.lock();
+        let rows: Vec<Option<Counts>> =
+            (0..batch.num_rows()).map(|row| flows.get(row).map(|flow| counting.count(&flow, now))).collect();
+        drop(counting);
+        counted(batch, &flows, &rows)
+    }
+
+    fn hurried(&self) -> u64 {
+        self.counting.lock().hurried()
+    }
+
+    fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change> {
+        self.merging.lock().merge(memory)
+    }
+}
+
+/// The batch with what each row counts; rows that nobody else can have told of keep what they say.
+fn counted(batch: &RecordBatch, flows: &Flows<'_>, rows: &[Option<Counts>]) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    let mut set = |name: &str, value: &dyn Fn(usize, Option<i64>) -> Option<i64>| {
+        let Some((place, _)) = batch.schema_ref().column_with_name(name) else { return };
+        let before = batch.column(place).as_primitive::<Int64Type>();
+        let values = before.iter().enumerate().map(|(row, before)| value(row, before));
+        columns[place] = Arc::new(values.collect::<Int64Array>());
+    };
+    for (at, name) in COUNTED.into_iter().enumerate() {
+        set(name, &|row, said| rows[row].map(|counts| counts.counted[at]).or(said));
+    }
+    for (at, name) in SEEN.into_iter().enumerate() {
+        set(name, &|row, said| said.map(|said| rows[row].map_or(said, |counts| counts.seen[at])));
+    }
+    set("connections", &|row, _| {
+        let of_its_own = i64::from(flows.state(row) & OPENED != 0);
+        Some(rows[row].map_or(of_its_own, |counts| counts.connections))
+    });
+    // They have done their work; the last row keeps them, for people.
+    for name in TOTALS {
+        set(name, &|row, said| said.filter(|_| flows.state(row) == CLOSED));
+    }
+    RecordBatch::try_new(batch.schema(), columns).expect("the same columns, of the same types")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! A stage between the log and memory, for one table. The log has rows as they came; what memory and files have is what the
+//! stage makes of them, in the order of the log, so that a start which reads the log again comes to the same.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+use arrow::array::RecordBatch;
+use weir_model::Table;
+
+/// What the stage has to be told of what is stored, before it can take a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Of rows from this time on, ns,
+    pub from: i64,
+    /// up to this one,
+    pub upto: i64,
+    /// those with one of these keys, which are the stage's own.
+    pub keys: HashSet<u64>,
+}
+
+/// How memory changes where rows of several batches become one.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The batch of that number has fewer rows; it keeps its number.
+    Replaced {
+        /// Its number.
+        number: u64,
+        /// What is left of it.
+        by: RecordBatch,
+    },
+    /// A new batch.
+    Added(RecordBatch),
+}
+
+/// The stage.
+pub trait Arrivals: Debug + Send + Sync {
+    /// The table whose rows pass here; others go on as they come.
+    fn table(&self) -> &'static Table;
+
+    /// Columns of stored rows that [`Arrivals::recall`] reads.
+    fn recalled_columns(&self) -> &'static [&'static str];
+
+    /// A start: [`Arrivals::recall`] tells next of all stored rows of `since` (ns) and later, then the log's rows arrive.
+    fn begin(&self, since: i64);
+
+    /// What it has to be told before `batch` can arrive, if anything. `now` in ns.
+    fn lacks(&self, batch: &RecordBatch, now: i64) -> Option<Lacking>;
+
+    /// Stored rows; all, or those that were lacking.
+    fn recall(&self, stored: &RecordBatch, lacking: Option<&Lacking>);
+
+    /// The rows as they become visible, as many as came. `now` in ns.
+    fn arrive(&self, batch: &RecordBatch, now: i64) -> RecordBatch;
+
+    /// How often it forgot before the time what rows to come may belong to, for want of room.
+    fn hurried(&self) -> u64;
+
+    /// Which rows of `memory` (numbered batches, all that is not being sealed) are one.
+    fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change>;
+}
