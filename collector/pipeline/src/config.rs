@@ -2,9 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Kubernetes;
+use crate::{Kubernetes, Pairing};
 
 /// The collector's settings.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct CollectorConfig {
     pub identity: IdentityConfig,
     /// How long exchanges wait for others of their trace, and how many.
     pub traces: weir_stitch::traces::Limits,
+    /// The store's stage before memory, if it was opened with one.
+    pub pairing: Option<Arc<Pairing>>,
     /// How often the collector's own losses become rows of `probe_health`.
     pub health_every: Duration,
 }
@@ -41,6 +44,7 @@ impl Default for CollectorConfig {
             allow_payload_capture: false,
             identity: IdentityConfig::default(),
             traces: weir_stitch::traces::Limits::default(),
+            pairing: None,
             health_every: Duration::from_secs(10),
         }
     }

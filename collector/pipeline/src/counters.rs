@@ -161,7 +161,7 @@ fn totals(stage: &Stage) -> [Total; 8] {
         ),
         total(
             "pairing_hurried",
-            stage.store().arrivals_hurried(),
+            stage.pairing_hurried(),
             "shed",
             "what was told of connections was forgotten before a minute, for want of room: halves that come late may count twice",
         ),
@@ -196,9 +196,41 @@ fn rows_of_totals(stage: &Stage, totals: &[Total], reported: &[u64]) -> Vec<Prob
     risen.map(row).collect()
 }
 
+/// Clocks that are nearer than this are not worth a line, µs.
+const WORTH_TELLING_US: i64 = 5_000;
+
+/// Rows of nodes whose clocks moved against the others' since they were told of.
+fn rows_of_clocks(stage: &Stage, told: &mut BTreeMap<SmolStr, i64>) -> Vec<ProbeHealthRow> {
+    let corrections = stage.clock_corrections();
+    let mut rows = Vec::new();
+    for (node, by) in corrections {
+        let ahead_us = -by / 1_000;
+        let before = told.get(&node).copied().unwrap_or_default();
+        if (ahead_us - before).abs() < WORTH_TELLING_US {
+            continue;
+        }
+        told.insert(node.clone(), ahead_us);
+        let (by, how) = (ahead_us.abs() / 1_000, if ahead_us > 0 { "ahead of" } else { "behind" });
+        rows.push(ProbeHealthRow {
+            time: stage.now(),
+            node: Some(node),
+            boot_id: Some(stage.boot_id().into()),
+            component: Some("collector".into()),
+            counter: Some("clock_ahead_us".into()),
+            value: ahead_us,
+            kind: Some("gauge".into()),
+            message: Some(format_smolstr!(
+                "this node's clock is {by} ms {how} the others', by TCP handshakes: is its time synchronised?"
+            )),
+        });
+    }
+    rows
+}
+
 /// Writes what was refused into `probe_health`, every `every` and once more at the end.
 pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: CancellationToken) {
     let mut reported = [0; 8];
+    let mut clocks = BTreeMap::new();
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
@@ -208,6 +240,7 @@ pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: Cancellatio
         let mut rows = rows_of(&taken, stage.now(), stage.boot_id());
         let totals = totals(&stage);
         rows.extend(rows_of_totals(&stage, &totals, &reported));
+        rows.extend(rows_of_clocks(&stage, &mut clocks));
         let stored = if rows.is_empty() { Ok(()) } else { stage.append_own(&rows).await };
         match stored {
             Ok(()) => reported = totals.map(|total| total.value),

@@ -40,7 +40,7 @@ use weir_wire::control::Switchboard;
 pub use config::{CollectorConfig, IdentityConfig};
 pub use counters::Counts;
 pub use enrich::watch::Kubernetes;
-pub use pair::pairing;
+pub use pair::Pairing;
 pub use weir_stitch::traces::Limits as TraceLimits;
 
 /// Why the collector could not start.
@@ -107,7 +107,7 @@ impl Collector {
         let assembly = traces::Assembly::open(config.traces, &store, stage::now()).await;
 
         let stop = CancellationToken::new();
-        let stage = Arc::new(stage::Stage::new(store, &config.node, enricher, assembly));
+        let stage = Arc::new(stage::Stage::new(store, &config.node, enricher, config.pairing, assembly));
         let switchboard = Switchboard::default();
         let captures =
             capture::Captures::new(switchboard.clone(), stage.clone(), config.allow_payload_capture);

@@ -5,6 +5,7 @@
 //! | `rows.rs`  | what pairing looks at in a batch of flows                                |
 //! | `count.rs` | what a row adds to what is counted already, in whatever order rows come   |
 //! | `merge.rs` | rows of one connection and interval → one row, of both ends                |
+//! | `clocks.rs`| how far nodes' clocks are apart, by connections that both ends saw opening |
 //! | `choose.rs`| which end knows best, column by column                                    |
 //!
 //! The stage lies between the store's log and its memory ([`weir_store::Arrivals`]): rows are durable as they came, and
@@ -13,37 +14,47 @@
 //! sources, whose rows stay as they are.
 
 mod choose;
+mod clocks;
 mod count;
 mod merge;
 mod rows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use parking_lot::Mutex;
-use weir_model::Table;
 use weir_model::tables::FLOWS;
+use weir_model::{SmolStr, Table};
 use weir_store::{Arrivals, Change, Lacking};
 
 use count::{Counting, Counts, Limits};
 use merge::Merging;
 use rows::{CLOSED, COLUMNS, COUNTED, Flows, OPENED, SEEN, TOTALS};
 
-/// The stage, for [`weir_store::Store::open_with`].
-pub fn pairing() -> Arc<dyn Arrivals> {
-    Arc::new(Pairing::new(Limits::default()))
-}
-
+/// The stage, for [`weir_store::Store::open_with`]; the collector asks it how clocks are.
 #[derive(Debug)]
-struct Pairing {
+pub struct Pairing {
     counting: Mutex<Counting>,
     merging: Mutex<Merging>,
 }
 
+impl Default for Pairing {
+    fn default() -> Pairing {
+        Pairing { counting: Mutex::new(Counting::new(Limits::default())), merging: Mutex::default() }
+    }
+}
+
 impl Pairing {
-    fn new(limits: Limits) -> Pairing {
-        Pairing { counting: Mutex::new(Counting::new(limits)), merging: Mutex::default() }
+    /// How often what was told of connections was forgotten before its time, for want of room.
+    pub fn hurried(&self) -> u64 {
+        self.counting.lock().hurried()
+    }
+
+    /// What to add to nodes' times so that all are by one clock, ns; of nodes whose clocks are certainly apart.
+    pub fn clock_corrections(&self) -> BTreeMap<SmolStr, i64> {
+        self.merging.lock().clocks.corrections()
     }
 }
 
@@ -79,12 +90,8 @@ impl Arrivals for Pairing {
         counted(batch, &flows, &rows)
     }
 
-    fn hurried(&self) -> u64 {
-        self.counting.lock().hurried()
-    }
-
     fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change> {
-        self.merging.lock().merge(memory)
+        self.merging.lock().merge(memory, crate::stage::now())
     }
 }
 

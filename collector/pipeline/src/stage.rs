@@ -3,6 +3,7 @@
 //! The spans get metadata derived from the batch's own, so a batch that is sent again makes spans that the store
 //! already has. Spans of exchanges follow from many batches: those are told on, once they are durable (`traces.rs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,12 +14,13 @@ use arrow::datatypes::Int32Type;
 use bytes::Bytes;
 use tracing::warn;
 use weir_model::batch::ModelError;
-use weir_model::{BatchMeta, ExchangeRow, FlowRow, Row, SpanRow, TlsHandshakeRow};
+use weir_model::{BatchMeta, ExchangeRow, FlowRow, Row, SmolStr, SpanRow, TlsHandshakeRow};
 use weir_store::{Part, Store, StoreError};
 use weir_wire::{IngestError, Refusal, RefusalReason, Sink};
 
 use crate::counters::{Counters, Counts};
 use crate::enrich::Enricher;
+use crate::pair::Pairing;
 use crate::traces::Assembly;
 
 /// Rows up to which stitching takes less than handing it to another thread.
@@ -34,6 +36,8 @@ pub(crate) struct Stage {
     sequence: AtomicU64,
     counters: Counters,
     enricher: Arc<Enricher>,
+    /// The store's stage before memory, where it has one.
+    pairing: Option<Arc<Pairing>>,
     assembly: Assembly,
 }
 
@@ -43,10 +47,17 @@ pub(crate) fn now() -> i64 {
 }
 
 impl Stage {
-    pub(crate) fn new(store: Store, node: &str, enricher: Arc<Enricher>, assembly: Assembly) -> Stage {
+    pub(crate) fn new(
+        store: Store,
+        node: &str,
+        enricher: Arc<Enricher>,
+        pairing: Option<Arc<Pairing>>,
+        assembly: Assembly,
+    ) -> Stage {
         Stage {
             store,
             enricher,
+            pairing,
             assembly,
             node: node.to_owned(),
             boot_id: weir_kit::host::boot_id(),
@@ -81,8 +92,14 @@ impl Stage {
         self.store.append(vec![(meta, R::to_batch(rows))]).await
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    /// How often what was told of connections was forgotten before its time.
+    pub(crate) fn pairing_hurried(&self) -> u64 {
+        self.pairing.as_ref().map_or(0, |pairing| pairing.hurried())
+    }
+
+    /// What to add to nodes' times so that all are by one clock, ns.
+    pub(crate) fn clock_corrections(&self) -> BTreeMap<SmolStr, i64> {
+        self.pairing.as_ref().map(|pairing| pairing.clock_corrections()).unwrap_or_default()
     }
 
     pub(crate) fn assembly(&self) -> &Assembly {

@@ -3,7 +3,7 @@
 //! What is kept is in memory only. After a restart the last minutes' rows are read back, so that what was under way has its
 //! spans, too; those that are in the store already are not told again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +85,10 @@ impl Assembly {
         self.traces.lock().counts()
     }
 
+    pub(crate) fn follow_clocks(&self, corrections: BTreeMap<SmolStr, i64>) {
+        self.traces.lock().follow_clocks(corrections);
+    }
+
     fn settle(&self, now_ns: i64, is_last: bool) -> Vec<SpanRow> {
         let mut spans = {
             let mut traces = self.traces.lock();
@@ -118,6 +122,7 @@ pub(crate) async fn run(stage: Arc<Stage>, stop: CancellationToken) {
             () = stop.cancelled() => true,
             () = tokio::time::sleep(EVERY) => false,
         };
+        stage.assembly().follow_clocks(stage.clock_corrections());
         spans.extend(stage.assembly().settle(stage.now(), is_last));
         while !spans.is_empty() {
             let some = spans.len().min(AT_A_TIME);

@@ -19,9 +19,9 @@ mod contexts;
 mod linker;
 mod memory;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use weir_model::{ExchangeRow, SmolStr, SpanRow};
+use weir_model::{ExchangeRow, SmolStr, SpanRow, ToSmolStr, format_smolstr};
 
 use crate::ends::Side;
 use crate::exchange::{self, Key, Parent, Turn};
@@ -87,6 +87,7 @@ pub struct Traces {
     handshakes: Memory<SmolStr, SpanRow>,
     contexts: Contexts,
     linker: Linker,
+    clocks: BTreeMap<SmolStr, i64>,
     ready: Vec<SpanRow>,
     counts: Counts,
 }
@@ -147,9 +148,16 @@ impl Traces {
             handshakes: Memory::default(),
             contexts: Contexts::default(),
             linker: Linker::new(limits.min_confidence, limits.turns),
+            clocks: BTreeMap::new(),
             ready: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// What to add to nodes' times, ns, so that all are by one clock; of nodes that are not here nothing. Spans that are made
+    /// from now on go by it, but not while applications send their own: those have times by their nodes' clocks.
+    pub fn follow_clocks(&mut self, corrections: BTreeMap<SmolStr, i64>) {
+        self.clocks = corrections;
     }
 
     /// Takes what one end saw of a turn, at `now_ns`. A row that doesn't say which turn, which end and when is none; of
@@ -184,6 +192,8 @@ impl Traces {
         if held.trace.is_some() {
             held.leave_unsure(self.limits.min_confidence);
             let spans = spans_of(&key, held, &mut self.handshakes);
+            let clocks = self.clocks_to_follow();
+            let spans: Vec<SpanRow> = spans.into_iter().map(|span| by_one_clock(span, clocks)).collect();
             self.ready.extend(spans);
         } else if is_new {
             self.waiting.push_back(key);
@@ -338,8 +348,13 @@ impl Traces {
         if held.is_burst() && held.cause.is_none() && !self.causes.contains(&key) {
             held.rows = [None, None];
         }
-        spans.extend(spans_of(&key, held, &mut self.handshakes));
+        let made = spans_of(&key, held, &mut self.handshakes);
+        spans.extend(made.into_iter().map(|span| by_one_clock(span, self.clocks_to_follow())));
         self.told.push_back((now_ns, key));
+    }
+
+    fn clocks_to_follow(&self) -> Option<&BTreeMap<SmolStr, i64>> {
+        Some(&self.clocks).filter(|clocks| !clocks.is_empty() && self.contexts.is_empty())
     }
 
     fn forget(&mut self, now_ns: i64) {
@@ -444,6 +459,19 @@ fn spans_of(key: &Key, held: &mut Held, handshakes: &mut Memory<SmolStr, SpanRow
         spans.push(exchange::span(turn, Side::Server, row, &trace, parent));
     }
     spans
+}
+
+/// The span with its times by the common clock, and by how much they were moved.
+fn by_one_clock(mut span: SpanRow, clocks: Option<&BTreeMap<SmolStr, i64>>) -> SpanRow {
+    let correction = clocks.zip(span.node.as_ref()).and_then(|(clocks, node)| clocks.get(node));
+    let Some(by) = correction.copied().filter(|by| is_time(span.time.saturating_add(*by))) else {
+        return span;
+    };
+    span.time += by;
+    span.end_time = span.end_time.map(|end| end.saturating_add(by));
+    span.attributes.push((SmolStr::new_static("weir.clock.correction_us"), (by / 1_000).to_smolstr()));
+    span.attribute_types = Some(format_smolstr!("{}i", span.attribute_types.unwrap_or_default()));
+    span
 }
 
 #[cfg(test)]

@@ -52,9 +52,6 @@ pub trait Arrivals: Debug + Send + Sync {
     /// The rows as they become visible, as many as came. `now` in ns.
     fn arrive(&self, batch: &RecordBatch, now: i64) -> RecordBatch;
 
-    /// How often it forgot before the time what rows to come may belong to, for want of room.
-    fn hurried(&self) -> u64;
-
     /// Which rows of `memory` (numbered batches, all that is not being sealed) are one.
     fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change>;
 }

@@ -279,11 +279,6 @@ impl Store {
         self.inner.duplicates.load(Ordering::Relaxed)
     }
 
-    /// How often the stage before memory forgot before the time what rows to come may belong to.
-    pub fn arrivals_hurried(&self) -> u64 {
-        self.inner.arrivals.as_ref().map_or(0, |arrivals| arrivals.hurried())
-    }
-
     /// Each table's size.
     pub fn stats(&self) -> Vec<TableStats> {
         let view = self.inner.view.read();

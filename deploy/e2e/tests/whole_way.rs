@@ -146,18 +146,49 @@ async fn rows_survive_kill_9_of_the_whole_process() -> anyhow::Result<()> {
     let (_alone, mut weir, server) = observed().await?;
     let sni = "killed.whole-way.example";
     server.visit(sni, &[])?;
-    until("the flow with its JA4", || async { flow(&weir, sni, "client").await }).await?;
+    until("one row of both ends", || async { both_ends(&weir, sni).await }).await?;
     weir.post("otlp_http", "/v1/traces", &spans(1_000)).await?;
-    let kept = format!("select count(*) from flows where tls_sni = '{sni}'");
-    let flows = weir.number(&kept).await?;
+    let kept = format!("select sum(client_bytes) from flows where tls_sni = '{sni}'");
+    let bytes = weir.number(&kept).await?;
     weir.process.kill()?;
 
     let again = Weir::start_on(weir.store(), &["--no-probe"]).await?;
     assert_eq!(again.number("select count(*) from spans where source = 'otlp'").await?, 1_000);
-    assert_eq!(again.number(&kept).await?, flows);
+    assert_eq!(again.number(&kept).await?, bytes, "counted once, before rows are one and after");
+    until("one row again", || async { both_ends(&again, sni).await }).await?;
     let row = flow(&again, sni, "client").await?;
     assert!(row.is_some(), "the Flows page still has it, with its JA4");
     Ok(())
+}
+
+/// Who asks "how much" must not need to know how many probes saw it.
+#[tokio::test]
+async fn what_both_ends_tell_is_one_row_and_counts_once() -> anyhow::Result<()> {
+    let (_alone, weir, server) = observed().await?;
+    let sni = "paired.whole-way.example";
+    let peer = server.visit(sni, &[])?;
+    let look = || async { both_ends(&weir, sni).await };
+    let (row, _) = until("one row of both ends", look).await?;
+    assert_eq!((&row["client_process"], &row["client_pid"]), (&json!("openssl"), &json!(peer.pid)), "{row}");
+    assert_eq!(row["server_process"], "openssl", "{row}");
+    assert_ne!(row["server_pid"], row["client_pid"], "{row}");
+    let sums = weir
+        .sql(&format!(
+            "select sum(connections), sum(client_bytes), sum(server_bytes) from flows where tls_sni = '{sni}'"
+        ))
+        .await?;
+    assert_eq!(sums[0][0], json!("1"), "{sums:?}");
+    for (sum, column) in [(1, "client_bytes"), (2, "server_bytes")] {
+        assert_eq!(sums[0][sum].as_str(), Some(row[column].to_string().as_str()), "{column}: {sums:?} {row}");
+    }
+    Ok(())
+}
+
+/// The only row of that server name, once it is of both ends.
+async fn both_ends(weir: &Weir, sni: &str) -> anyhow::Result<Option<Value>> {
+    let page = weir.get("/api/v1/flows", &[("filter", &format!("tls_sni={sni}"))]).await?;
+    let rows = page["rows"].as_array().context("rows")?;
+    Ok(rows.first().filter(|row| rows.len() == 1 && row["observer"] == "both").cloned())
 }
 
 #[tokio::test]

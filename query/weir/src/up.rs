@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tracing::info;
 use weir_api::{Api, ApiInfo};
-use weir_collector::{Collector, CollectorConfig, TraceLimits};
+use weir_collector::{Collector, CollectorConfig, Pairing, TraceLimits};
 use weir_query::{Engine, Limits};
 use weir_store::{Store, StoreConfig};
 
@@ -64,7 +64,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let node = weir_kit::host::node_name();
     let dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
     let config = StoreConfig { dir: dir.clone(), ..StoreConfig::default() };
-    let store = Store::open_with(config, Some(weir_collector::pairing()))
+    let pairing = Arc::new(Pairing::default());
+    let store = Store::open_with(config, Some(pairing.clone()))
         .await
         .with_context(|| format!("open the store in {}", dir.display()))?;
 
@@ -78,6 +79,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         node: node.clone(),
         allow_payload_capture: args.allow_payload_capture,
         identity: args.identity.config(),
+        pairing: Some(pairing),
         traces: TraceLimits { min_confidence: args.trace_confidence, ..TraceLimits::default() },
         ..CollectorConfig::default()
     };

@@ -3,8 +3,8 @@
 use super::table;
 
 table! {
-    /// A flow: what one connection did in one interval, as one observer saw it. The sum over a connection's
-    /// flows is exact.
+    /// A flow: what one connection did in one interval. Where both ends have a probe their rows are one; the sum over a
+    /// connection's flows is exact, however many observers told of it (docs/pairing.md).
     FLOWS FlowRow = "flows" sorted by ["client_namespace", "client_workload", "client_ip", "server_ip"];
 
     /// Start of the interval, cut short by the opening. Intervals lie on multiples of their length (10 s by
@@ -27,10 +27,11 @@ table! {
     /// (UDP; on the path, silence for two hours), `denied` (a rule dropped its packets before this observer had a socket for it), or null while it is
     /// open.
     close_reason: Text [""] {ipfix: "flowEndReason (136)", zeek: "conn_state"};
-    /// Name of the node whose probe saw it, or of the capture it was read from.
+    /// Name of the node whose probe saw it, the client's where both ends did, or of the capture it was read from.
     node: Text [""] {otel: "k8s.node.name", ipfix: "exporter"};
     /// Which end reported: `client`, `server`, `both` (their rows were paired), or `path` (a node that it passed, from
-    /// level `packets` on, or a capture). Rows of several observers tell of the same bytes.
+    /// level `packets` on, or a capture). A probe's row counts only what no other row of the connection has counted; captures
+    /// are not paired with anything.
     observer: Text [""] {ipfix: "observationPointId (138)"};
     /// Transport protocol: `tcp`, `udp`, `sctp` or `icmp`.
     protocol: Text [""] {otel: "network.transport", ipfix: "protocolIdentifier (4)", zeek: "proto"};
@@ -52,7 +53,7 @@ table! {
     /// Address that the connection left this node by, after SNAT; null where no NAT was seen, as above.
     egress_ip: Text [""] {ipfix: "postNATSourceIPv4Address (225), postNATSourceIPv6Address (281)"};
     /// Interface of the observer's node that the client's packets came in by; null where they began on the node, or where
-    /// that interface is not looked at. Of rows of the path only.
+    /// that interface is not looked at. Of rows that a node on the path told of.
     ingress_interface: Text [""] {ipfix: "ingressInterface (10), interfaceName (82)"};
     /// Interface that the client's packets left by; null where they did not: delivered on the node, or dropped there.
     egress_interface: Text [""] {ipfix: "egressInterface (14), interfaceName (82)"};

@@ -6,10 +6,11 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringDictionaryBuilder, new_null_array,
 };
 use arrow::compute::interleave;
-use arrow::datatypes::{Int32Type, Int64Type};
-use weir_model::Table;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use weir_model::tables::FLOWS;
+use weir_model::{SmolStr, Table};
 
+use super::clocks::Handshake;
 use super::rows::{CLIENT, CLOSED, COUNTED, OPENED, PATH, SERVER, TOTALS};
 
 /// A row: which batch, and which of its rows.
@@ -96,6 +97,31 @@ pub(super) fn merged(batches: &[&RecordBatch], groups: &[Group]) -> RecordBatch 
     let table: &'static Table = &FLOWS;
     let columns = table.columns.iter().map(|column| choose(column.name, batches, groups));
     RecordBatch::try_new(table.schema(), columns.collect()).expect("columns are chosen from the table's own")
+}
+
+/// The openings of TCP connections that two nodes saw: names of the client's node and the server's, and their times.
+pub(super) fn handshakes(batches: &[&RecordBatch], groups: &[Group]) -> Vec<(SmolStr, SmolStr, Handshake)> {
+    let [nodes, protocols, took] = ["node", "protocol", "connect_us"].map(|column| arrays(batches, column));
+    let opened = arrays(batches, "opened_time");
+    let opened = |(batch, row): Place| {
+        let times = opened[batch].as_primitive::<TimestampNanosecondType>();
+        times.is_valid(row).then(|| times.value(row))
+    };
+    let took = |(batch, row): Place| {
+        let times = took[batch].as_primitive::<Int64Type>();
+        times.is_valid(row).then(|| times.value(row).saturating_mul(1_000))
+    };
+    let name = |from: &[&dyn Array], (batch, row): Place| text(from[batch], row).map(SmolStr::new);
+    let handshake = |group: &Group| {
+        let [Some(client), Some(server), _] = group.ends else { return None };
+        let is_seen = group.state & OPENED != 0 && client != server;
+        if !is_seen || name(&protocols, client)? != "tcp" {
+            return None;
+        }
+        let handshake = Handshake { sent: opened(client)?, took: took(client)?, came: opened(server)? };
+        Some((name(&nodes, client)?, name(&nodes, server)?, handshake))
+    };
+    groups.iter().filter_map(handshake).collect()
 }
 
 fn arrays<'a>(batches: &[&'a RecordBatch], column: &str) -> Vec<&'a dyn Array> {

@@ -12,6 +12,7 @@ use weir_model::time::SECOND_NS;
 use weir_store::Change;
 
 use super::choose::{self, Group};
+use super::clocks::Clocks;
 use super::rows::{CLIENT, Flow, Flows, PATH, SERVER};
 
 /// Rows that wait for others; about 70 bytes each, twice. The oldest are left alone then.
@@ -44,12 +45,15 @@ struct Waiting {
 pub(super) struct Merging {
     young: HashMap<u64, Vec<Waiting>>,
     old: HashMap<u64, Vec<Waiting>>,
+    /// Nodes' clocks, as handshakes at both ends show them.
+    pub(super) clocks: Clocks,
     /// Batches that were looked at: where each row is now, of those that lost some.
     batches: HashMap<u64, Option<Vec<u32>>>,
 }
 
 impl Merging {
-    pub(super) fn merge(&mut self, memory: &[(u64, RecordBatch)]) -> Vec<Change> {
+    /// `now` in ns.
+    pub(super) fn merge(&mut self, memory: &[(u64, RecordBatch)], now: i64) -> Vec<Change> {
         self.forget_sealed(memory);
         let batches: HashMap<u64, &RecordBatch> =
             memory.iter().map(|(number, batch)| (*number, batch)).collect();
@@ -75,7 +79,7 @@ impl Merging {
                 waiting.retain(|waiting| matches!(waiting.at, At::Row(..)));
             }
         }
-        self.changes(&batches, pass)
+        self.changes(&batches, pass, now)
     }
 
     /// Rows of batches that are not in memory any more wait for nobody.
@@ -128,7 +132,7 @@ impl Merging {
         None
     }
 
-    fn changes(&mut self, batches: &HashMap<u64, &RecordBatch>, pass: Pass) -> Vec<Change> {
+    fn changes(&mut self, batches: &HashMap<u64, &RecordBatch>, pass: Pass, now: i64) -> Vec<Change> {
         let mut gone: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
         let mut sources: Vec<&RecordBatch> = Vec::new();
         let mut places: HashMap<u64, usize> = HashMap::new();
@@ -149,6 +153,9 @@ impl Merging {
                 gone.entry(number).or_default().push(row);
             }
             groups.push(group);
+        }
+        for (client, server, handshake) in choose::handshakes(&sources, &groups) {
+            self.clocks.learn(&client, &server, handshake, now);
         }
         let mut changes = vec![Change::Added(choose::merged(&sources, &groups))];
         for (number, rows) in gone {

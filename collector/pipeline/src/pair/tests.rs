@@ -78,7 +78,7 @@ fn server_row() -> FlowRow {
 
 /// Rows as they become visible, batch by batch, with a merge after each that `merges` says.
 fn visible(batches: &[Vec<FlowRow>], merges: &[bool]) -> Vec<FlowRow> {
-    let pairing = Pairing::new(Limits::default());
+    let pairing = Pairing::default();
     let mut memory: Vec<(u64, RecordBatch)> = Vec::new();
     let mut number = 0;
     for (place, rows) in batches.iter().enumerate() {

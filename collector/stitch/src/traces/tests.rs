@@ -61,6 +61,37 @@ fn by_id(mut spans: Vec<SpanRow>) -> Vec<SpanRow> {
     spans
 }
 
+/// Nodes' clocks are half a second apart: the waterfall must not have answers before their questions.
+#[test]
+fn spans_of_nodes_whose_clocks_are_apart_are_by_one_clock() {
+    let ahead = 500 * 1_000_000;
+    let clocks: BTreeMap<SmolStr, i64> = [("node-of-api".into(), -ahead)].into();
+    let skewed = |mut row: ExchangeRow| {
+        if row.node.as_deref() == Some("node-of-api") {
+            row.time += ahead;
+            row.end_time = row.end_time.map(|end| end + ahead);
+        }
+        row
+    };
+    let mut straight = Traces::new(Limits::default());
+    let mut corrected = Traces::new(Limits::default());
+    for row in shop() {
+        straight.add(row.clone(), 0);
+        corrected.add(skewed(row), 0);
+    }
+    corrected.follow_clocks(clocks);
+    let times = |spans: Vec<SpanRow>| -> Vec<_> {
+        by_id(spans)
+            .into_iter()
+            .map(|span| (span.span_id, span.time, span.end_time, span.duration_ns))
+            .collect()
+    };
+    let spans = corrected.settle(4 * SECOND);
+    let moved = spans.iter().filter(|span| attribute(span, "weir.clock.correction_us") == Some("-500000"));
+    assert_eq!(moved.count(), 3, "api's one end as a server, and two as a client");
+    assert_eq!(times(spans), times(straight.settle(4 * SECOND)));
+}
+
 #[test]
 fn a_request_is_one_trace_over_all_services() {
     let mut traces = Traces::new(Limits::default());
