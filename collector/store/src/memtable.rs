@@ -1,28 +1,63 @@
 //! One table's newest rows. While a part is being sealed it stays visible, apart from what comes after it.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use arrow::array::{Array, RecordBatch};
 
 use crate::wal::Position;
 
-/// Batches in the order they came.
-#[derive(Clone, Debug, Default)]
+/// A batch in memory.
+#[derive(Clone, Debug)]
+struct Held {
+    batch: RecordBatch,
+    bytes: usize,
+    /// Where the log has it, and when it came.
+    position: Position,
+    since: Instant,
+}
+
+/// Batches in the order they came, which is the log's.
+#[derive(Debug, Default)]
 pub(crate) struct Rows {
-    pub(crate) batches: Vec<RecordBatch>,
+    held: VecDeque<Held>,
     pub(crate) count: usize,
     pub(crate) bytes: usize,
-    /// Where the log has the oldest of them, and when it came.
-    pub(crate) oldest: Option<(Position, Instant)>,
 }
 
 impl Rows {
-    fn push(&mut self, batch: RecordBatch, bytes: usize, position: Position, now: Instant) {
-        self.count += batch.num_rows();
-        self.bytes += bytes;
-        self.batches.push(batch);
-        self.oldest.get_or_insert((position, now));
+    fn push(&mut self, held: Held) {
+        self.count += held.batch.num_rows();
+        self.bytes += held.bytes;
+        self.held.push_back(held);
     }
+
+    fn pop(&mut self) -> Option<Held> {
+        let held = self.held.pop_front()?;
+        self.count -= held.batch.num_rows();
+        self.bytes -= held.bytes;
+        Some(held)
+    }
+
+    /// When the oldest of them came.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.held.front().map(|held| held.since)
+    }
+
+    fn oldest(&self) -> Option<Position> {
+        self.held.front().map(|held| held.position)
+    }
+
+    fn batches(&self) -> impl Iterator<Item = RecordBatch> {
+        self.held.iter().map(|held| held.batch.clone())
+    }
+}
+
+/// Rows to seal, and the place in the log before which the table has no others that aren't in files.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) batches: Vec<RecordBatch>,
+    pub(crate) upto: Position,
 }
 
 /// One table's newest rows.
@@ -33,15 +68,15 @@ pub(crate) struct Memtable {
 }
 
 impl Memtable {
-    pub(crate) fn push(&mut self, batch: RecordBatch, bytes: usize, position: Position, now: Instant) {
+    pub(crate) fn push(&mut self, batch: RecordBatch, bytes: usize, position: Position, since: Instant) {
         if batch.num_rows() > 0 {
-            self.active.push(batch, bytes, position, now);
+            self.active.push(Held { batch, bytes, position, since });
         }
     }
 
     /// Everything that is not in a file.
     pub(crate) fn batches(&self) -> Vec<RecordBatch> {
-        self.sealing.batches.iter().chain(&self.active.batches).cloned().collect()
+        self.sealing.batches().chain(self.active.batches()).collect()
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -59,18 +94,23 @@ impl Memtable {
 
     /// Where the log has the oldest row that is not in a file.
     pub(crate) fn oldest(&self) -> Option<Position> {
-        [&self.sealing, &self.active]
-            .into_iter()
-            .filter_map(|rows| rows.oldest)
-            .map(|(position, _)| position)
-            .min()
+        self.sealing.oldest().or(self.active.oldest())
     }
 
-    /// Takes what is active for sealing. One sealing at a time.
-    pub(crate) fn freeze(&mut self) -> Rows {
-        debug_assert!(self.sealing.batches.is_empty(), "one sealing at a time");
-        self.sealing = std::mem::take(&mut self.active);
-        self.sealing.clone()
+    /// Takes the oldest `most_bytes` of what is active for sealing, but whole records of the log: all or none of one is
+    /// in files. `end`: the log's. One sealing at a time.
+    pub(crate) fn freeze(&mut self, most_bytes: usize, end: Position) -> Option<Frozen> {
+        debug_assert!(self.sealing.held.is_empty(), "one sealing at a time");
+        let mut last = self.active.oldest()?;
+        while let Some(next) = self.active.oldest()
+            && (self.sealing.bytes < most_bytes || next == last)
+            && let Some(held) = self.active.pop()
+        {
+            last = held.position;
+            self.sealing.push(held);
+        }
+        let upto = self.active.oldest().unwrap_or(end);
+        Some(Frozen { batches: self.sealing.batches().collect(), upto })
     }
 
     /// The frozen rows are in files now.
@@ -81,14 +121,79 @@ impl Memtable {
     /// Sealing failed: they wait for the next time.
     pub(crate) fn thaw(&mut self) {
         let newer = std::mem::replace(&mut self.active, std::mem::take(&mut self.sealing));
-        self.active.count += newer.count;
-        self.active.bytes += newer.bytes;
-        self.active.oldest = self.active.oldest.or(newer.oldest);
-        self.active.batches.extend(newer.batches);
+        for held in newer.held {
+            self.active.push(held);
+        }
     }
 }
 
-/// Bytes that a batch's values take; what its buffers share with others is not counted twice.
+/// What an array takes beside its values.
+const ARRAY_BYTES: usize = 400;
+
+/// Bytes that a batch takes. What its buffers share with others is not counted twice, nor are columns in which no row
+/// says anything: those are shared by all batches.
 pub(crate) fn size_of(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+    let values = |column: &dyn Array| {
+        if column.null_count() == column.len() {
+            return 0;
+        }
+        column.to_data().get_slice_memory_size().unwrap_or(0)
+    };
+    batch.columns().iter().map(|column| values(column) + ARRAY_BYTES).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use weir_model::{FlowRow, Row};
+
+    use super::*;
+
+    fn at(offset: u64) -> Position {
+        Position { segment: 1, offset }
+    }
+
+    fn first_row(batch: &RecordBatch) -> i64 {
+        FlowRow::from_batch(batch).unwrap()[0].client_bytes
+    }
+
+    proptest! {
+        /// However much is sealed at a time, whether it fails or not: every batch is in files once or still here, and what
+        /// lies before `upto` in the log is in files.
+        #[test]
+        fn whole_records_are_frozen_in_order_and_none_is_forgotten(
+            records in prop::collection::vec(1_usize..4, 1..12),
+            most in 1_usize..6,
+            fails in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let mut memory = Memtable::default();
+            let mut all = Vec::new();
+            for (offset, batches) in records.iter().enumerate() {
+                for _ in 0..*batches {
+                    let row = FlowRow { client_bytes: all.len() as i64, ..FlowRow::default() };
+                    memory.push(FlowRow::to_batch(&[row]), 1, at(offset as u64), Instant::now());
+                    all.push((all.len() as i64, at(offset as u64)));
+                }
+            }
+            let end = at(records.len() as u64);
+            let mut in_files = 0;
+            let mut fails = fails.into_iter();
+            while let Some(Frozen { batches, upto }) = memory.freeze(most, end) {
+                let frozen: Vec<i64> = batches.iter().map(first_row).collect();
+                let expected: Vec<i64> =
+                    all[in_files..].iter().take_while(|(_, position)| *position < upto).map(|(id, _)| *id).collect();
+                prop_assert_eq!(&frozen, &expected);
+                if fails.next().unwrap_or(false) {
+                    memory.thaw();
+                } else {
+                    memory.sealed();
+                    in_files += frozen.len();
+                }
+                prop_assert_eq!(memory.rows(), all.len() - in_files);
+                prop_assert_eq!(memory.bytes(), all.len() - in_files);
+                prop_assert_eq!(memory.oldest(), all.get(in_files).map(|(_, position)| *position));
+            }
+            prop_assert_eq!(in_files, all.len());
+        }
+    }
 }

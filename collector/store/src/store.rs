@@ -81,8 +81,8 @@ pub(crate) struct Inner {
     pub(crate) objects: Objects,
     pub(crate) view: Arc<RwLock<View>>,
     pub(crate) catalog: tokio::sync::Mutex<CatalogState>,
-    /// One sealing a table at a time.
-    pub(crate) sealing: Vec<tokio::sync::Mutex<()>>,
+    /// One sealing at a time: it takes memory.
+    pub(crate) sealing: tokio::sync::Mutex<()>,
     /// After each group of appends.
     pub(crate) grown: Arc<Notify>,
     /// After each sealing, well or not.
@@ -119,13 +119,9 @@ impl Inner {
     }
 
     fn is_full(&self, parts: &[(Visible, Bytes)]) -> bool {
-        let view = self.view.read();
-        let most_rows = self.config.seal_rows.saturating_mul(StoreConfig::SLACK);
-        let most_bytes = self.config.seal_bytes.saturating_mul(StoreConfig::SLACK);
-        parts.iter().any(|(part, _)| {
-            let memory = &view.tables[part.table].memory;
-            memory.rows() >= most_rows || memory.bytes() >= most_bytes
-        })
+        let (held, more) =
+            (self.view.read().bytes(), parts.iter().map(|(part, _)| part.bytes).sum::<usize>());
+        held > 0 && held + more > self.config.memory_bytes
     }
 }
 
@@ -176,7 +172,7 @@ impl Store {
             objects,
             view,
             catalog: tokio::sync::Mutex::new(CatalogState { log: catalog, seen_version }),
-            sealing: tables::ALL.iter().map(|_| tokio::sync::Mutex::default()).collect(),
+            sealing: tokio::sync::Mutex::default(),
             grown,
             sealed: Notify::new(),
             writer,
@@ -192,7 +188,7 @@ impl Store {
     }
 
     /// Stores all batches or none. Durable and queryable when it returns; a batch that was stored before is left
-    /// out. Waits while a table's memory is full.
+    /// out. Waits while the memory for rows is full.
     ///
     /// # Errors
     /// [`StoreError::Batch`]: sending it again can't help. [`StoreError::Wal`]: it may.
