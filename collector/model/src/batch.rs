@@ -1,10 +1,10 @@
 //! Batch metadata, and making a batch from an older or newer sender fit the table that we know.
 
-use arrow::array::{RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{DataKind, Row, SCHEMA_VERSION, Table};
+use crate::schema::{DataKind, Row, SCHEMA_VERSION, Table, nulls};
 
 /// What is wrong with a batch; resending it can't help.
 #[derive(Debug, thiserror::Error)]
@@ -81,15 +81,12 @@ impl BatchMeta {
 }
 
 /// Makes `batch` have exactly `table`'s columns, in order: what we don't know is left out, what the sender
-/// didn't know is null, and encodings that carry the same values (dictionary, view, plain) are converted.
+/// didn't know is null, and encodings that carry the same values (dictionary, view, plain) are converted. Columns in which
+/// no row says anything, about half of a flow's, share their memory with those of all other batches.
 ///
 /// # Errors
 /// [`ModelError::Column`] where a type can't be converted, [`ModelError::NoTime`] where rows have no time.
 pub fn conform(batch: &RecordBatch, table: &'static Table) -> Result<RecordBatch, ModelError> {
-    let schema = table.schema();
-    if batch.schema_ref().fields() == schema.fields() {
-        return check_time(batch.clone(), table);
-    }
     let mut columns = Vec::with_capacity(table.columns.len());
     for column in table.columns {
         let wanted = column.kind.data_type();
@@ -97,7 +94,10 @@ pub fn conform(batch: &RecordBatch, table: &'static Table) -> Result<RecordBatch
             None if column.kind == DataKind::Time => {
                 return Err(ModelError::NoTime { table: table.name, column: column.name });
             }
-            None => new_null_array(&wanted, batch.num_rows()),
+            None => nulls(column.kind, batch.num_rows()),
+            Some(array) if is_empty(array) && column.kind != DataKind::Time && can_be(array, &wanted) => {
+                nulls(column.kind, batch.num_rows())
+            }
             Some(array) if array.data_type() == &wanted => array.clone(),
             Some(array) => cast(array, &wanted).map_err(|_| ModelError::Column {
                 table: table.name,
@@ -114,15 +114,20 @@ pub fn conform(batch: &RecordBatch, table: &'static Table) -> Result<RecordBatch
     Ok(crate::schema::assemble(table, columns))
 }
 
-fn check_time(batch: RecordBatch, table: &'static Table) -> Result<RecordBatch, ModelError> {
-    if batch.column(0).null_count() > 0 {
-        return Err(ModelError::NoTime { table: table.name, column: table.time_column() });
-    }
-    Ok(batch)
+/// Whether no row says anything.
+fn is_empty(array: &ArrayRef) -> bool {
+    array.null_count() == array.len()
+}
+
+/// Whether the type is right, or can be made so.
+fn can_be(array: &ArrayRef, wanted: &arrow::datatypes::DataType) -> bool {
+    array.data_type() == wanted || arrow::compute::can_cast_types(array.data_type(), wanted)
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::new_null_array;
+
     use super::*;
     use crate::tables::{FLOWS, FlowRow};
 
@@ -165,6 +170,21 @@ mod tests {
     fn a_row_without_its_time_is_refused_by_name() {
         let batch = FlowRow::to_batch(&[one_flow()]).project(&[1, 2]).expect("without time");
         assert!(matches!(conform(&batch, &FLOWS), Err(ModelError::NoTime { column: "time", .. })));
+    }
+
+    /// Half of what a collector has in memory would be nothing otherwise.
+    #[test]
+    fn columns_in_which_no_row_says_anything_share_their_memory() {
+        let batch = conform(&FlowRow::to_batch(&vec![one_flow(); 500]), &FLOWS).expect("conforms");
+        let buffer = |name: &str| {
+            let data = batch.column_by_name(name).expect("a column").to_data();
+            data.buffers()[0].as_ptr()
+        };
+        assert_eq!(buffer("client_pod"), buffer("server_pod"));
+        assert_ne!(buffer("client_ip"), buffer("server_ip"));
+        let large = vec![one_flow(); 3 * crate::schema::NULLS + 1];
+        let batch = conform(&FlowRow::to_batch(&large), &FLOWS).expect("conforms");
+        assert_eq!(FlowRow::from_batch(&batch).expect("reads"), large);
     }
 
     #[test]

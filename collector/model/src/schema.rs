@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use serde::Serialize;
 
@@ -40,6 +40,8 @@ pub enum DataKind {
 }
 
 impl DataKind {
+    const COUNT: usize = DataKind::Map as usize + 1;
+
     /// The Arrow type of a column of this kind.
     pub fn data_type(self) -> DataType {
         match self {
@@ -162,4 +164,16 @@ pub trait Row: Default + Clone + Send + Sync + 'static {
 /// One batch out of columns that were built for `table`, in its order.
 pub(crate) fn assemble(table: &'static Table, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(table.schema(), columns).expect("columns are built from the table's own kinds")
+}
+
+/// Rows for which columns without values are shared.
+pub(crate) const NULLS: usize = 8_192;
+
+/// A column in which no row says anything; up to [`NULLS`] rows it takes no memory of its own.
+pub(crate) fn nulls(kind: DataKind, rows: usize) -> ArrayRef {
+    static SHARED: [OnceLock<ArrayRef>; DataKind::COUNT] = [const { OnceLock::new() }; DataKind::COUNT];
+    if rows > NULLS {
+        return new_null_array(&kind.data_type(), rows);
+    }
+    SHARED[kind as usize].get_or_init(|| new_null_array(&kind.data_type(), NULLS)).slice(0, rows)
 }

@@ -22,6 +22,10 @@ use weir_model::{BatchMeta, FlowRow, Row};
 use weir_store::{Part, Store, StoreConfig};
 use weir_wire::{Encoded, Limits, MAX_BATCH_ROWS, decode};
 
+/// As `weir` has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Batches under way at a time: what a collector has from a few probes.
 const IN_FLIGHT: usize = 8;
 
@@ -125,6 +129,7 @@ async fn main() {
         dir: dir.join("parts"),
         seal_rows: usize::MAX / 8,
         seal_bytes: usize::MAX / 8,
+        memory_bytes: usize::MAX,
         ..StoreConfig::default()
     };
     let store = Store::open(lazily).await.unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Kubernetes, Pairing};
+use crate::{Kubernetes, Pairing, Shares};
 
 /// The collector's settings.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct CollectorConfig {
     pub otlp_http_listen: SocketAddr,
     /// This node's name, for rows that are the collector's own.
     pub node: String,
+    /// Bytes of batches and requests that are under way at the same time; beyond it senders are asked to come again.
+    pub intake_bytes: usize,
     /// What a single batch may be.
     pub limits: weir_wire::Limits,
     /// Whether captures may have payload; otherwise headers only.
@@ -35,15 +37,17 @@ pub struct CollectorConfig {
 impl Default for CollectorConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let shares = Shares::of(Shares::DEFAULT);
         CollectorConfig {
             flight_listen: loopback(8481),
             otlp_grpc_listen: loopback(4317),
             otlp_http_listen: loopback(4318),
             node: "localhost".to_owned(),
-            limits: weir_wire::Limits::default(),
+            intake_bytes: shares.intake,
+            limits: shares.batch(),
             allow_payload_capture: false,
             identity: IdentityConfig::default(),
-            traces: weir_stitch::traces::Limits::default(),
+            traces: shares.traces(),
             pairing: None,
             health_every: Duration::from_secs(10),
         }

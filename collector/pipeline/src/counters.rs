@@ -25,6 +25,8 @@ pub struct Counts {
     pub stitched: u64,
     /// Batches, or single spans, refused.
     pub refused: u64,
+    /// Batches and requests that found no room in memory: their senders keep them and come again.
+    pub put_off: u64,
     /// Batches that waited for Kubernetes to tell of a pod.
     pub held: u64,
     /// Ends of rows whose pod or address Kubernetes had not told of, after the wait.
@@ -41,6 +43,7 @@ pub(crate) struct Counters {
     duplicates: AtomicU64,
     stitched: AtomicU64,
     refused: AtomicU64,
+    put_off: AtomicU64,
     held: AtomicU64,
     unknown_ends: AtomicU64,
     unreadable_objects: AtomicU64,
@@ -66,6 +69,10 @@ impl Counters {
         self.stitched.fetch_add(spans, Ordering::Relaxed);
     }
 
+    pub(crate) fn put_off(&self) {
+        self.put_off.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn named(&self, held: u64, unknown_ends: u64) {
         self.held.fetch_add(held, Ordering::Relaxed);
         self.unknown_ends.fetch_add(unknown_ends, Ordering::Relaxed);
@@ -89,6 +96,7 @@ impl Counters {
             duplicates: self.duplicates.load(Ordering::Relaxed),
             stitched: self.stitched.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            put_off: self.put_off.load(Ordering::Relaxed),
             held: self.held.load(Ordering::Relaxed),
             unknown_ends: self.unknown_ends.load(Ordering::Relaxed),
             unreadable_objects: self.unreadable_objects.load(Ordering::Relaxed),
@@ -123,6 +131,9 @@ fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> 
     taken.iter().map(row).collect()
 }
 
+/// How many there are.
+const TOTALS: usize = 8;
+
 /// What a stage could not do so far.
 #[derive(Clone, Copy, Debug)]
 struct Total {
@@ -132,13 +143,19 @@ struct Total {
     message: &'static str,
 }
 
-/// What identity, pairing and traces could not do.
-fn totals(stage: &Stage) -> [Total; 8] {
-    let Counts { held, unknown_ends, unreadable_objects, .. } = stage.counts();
+/// What the collector could not do at once, or not well.
+fn totals(stage: &Stage) -> [Total; TOTALS] {
+    let Counts { put_off, held, unknown_ends, unreadable_objects, .. } = stage.counts();
     let losses = stage.enricher().history.read().losses();
     let traces = stage.assembly().counts();
     let total = |counter, value, kind, message| Total { counter, value, kind, message };
     [
+        total(
+            "intake_full",
+            put_off,
+            "gauge",
+            "batches or requests found no memory left: senders were asked to send them again (--memory-limit)",
+        ),
         total("identity_held", held, "gauge", "batches waited for Kubernetes to tell of a pod"),
         total(
             "identity_unknown",
@@ -229,7 +246,7 @@ fn rows_of_clocks(stage: &Stage, told: &mut BTreeMap<SmolStr, i64>) -> Vec<Probe
 
 /// Writes what was refused into `probe_health`, every `every` and once more at the end.
 pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: CancellationToken) {
-    let mut reported = [0; 8];
+    let mut reported = [0; TOTALS];
     let mut clocks = BTreeMap::new();
     loop {
         let is_last = tokio::select! {

@@ -10,6 +10,7 @@
 //! | `stage.rs`   | a batch of flows or handshakes → the spans that follow from it → the store       |
 //! | `traces.rs`  | exchanges, once durable → kept until their trace is known → spans                 |
 //! | `readback.rs`| the store's newest rows, for stages that go on where an earlier run ended         |
+//! | `memory.rs`  | how the memory of a process is divided; room for what is under way                |
 //! | `counters.rs`| what came in, what was refused, and the `probe_health` rows that say so           |
 //!
 //! **Invariant**: a sender gets its acknowledgement after the store made the batch durable, together with the spans that
@@ -19,6 +20,7 @@ pub mod capture;
 mod config;
 mod counters;
 mod enrich;
+mod memory;
 mod pair;
 mod readback;
 pub mod receive;
@@ -40,6 +42,7 @@ use weir_wire::control::Switchboard;
 pub use config::{CollectorConfig, IdentityConfig};
 pub use counters::Counts;
 pub use enrich::watch::Kubernetes;
+pub use memory::Shares;
 pub use pair::Pairing;
 pub use weir_stitch::traces::Limits as TraceLimits;
 
@@ -107,7 +110,14 @@ impl Collector {
         let assembly = traces::Assembly::open(config.traces, &store, stage::now()).await;
 
         let stop = CancellationToken::new();
-        let stage = Arc::new(stage::Stage::new(store, &config.node, enricher, config.pairing, assembly));
+        let stage = Arc::new(stage::Stage::new(
+            store,
+            &config.node,
+            enricher,
+            config.pairing,
+            assembly,
+            config.intake_bytes,
+        ));
         let switchboard = Switchboard::default();
         let captures =
             capture::Captures::new(switchboard.clone(), stage.clone(), config.allow_payload_capture);

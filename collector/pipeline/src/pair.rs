@@ -22,7 +22,8 @@ mod rows;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use parking_lot::Mutex;
 use weir_model::tables::FLOWS;
@@ -81,13 +82,23 @@ impl Arrivals for Pairing {
         }
     }
 
-    fn arrive(&self, batch: &RecordBatch, now: i64) -> RecordBatch {
+    fn arrive(&self, batch: &RecordBatch, now: i64, is_again: bool) -> RecordBatch {
         let Some(flows) = Flows::of(batch) else { return batch.clone() };
         let mut counting = self.counting.lock();
-        let rows: Vec<Option<Counts>> =
-            (0..batch.num_rows()).map(|row| flows.get(row).map(|flow| counting.count(&flow, now))).collect();
+        let mut is_stored = vec![false; batch.num_rows()];
+        let mut rows = Vec::with_capacity(batch.num_rows());
+        for (row, is_stored) in is_stored.iter_mut().enumerate() {
+            let flow = flows.get(row);
+            *is_stored = is_again && flow.is_some_and(|flow| counting.has_stored(&flow));
+            rows.push(flow.filter(|_| !*is_stored).map(|flow| counting.count(&flow, now)));
+        }
         drop(counting);
-        counted(batch, &flows, &rows)
+        let batch = counted(batch, &flows, &rows);
+        if !is_stored.contains(&true) {
+            return batch;
+        }
+        let stays: BooleanArray = is_stored.iter().map(|is_stored| Some(!is_stored)).collect();
+        filter_record_batch(&batch, &stays).expect("one mark a row")
     }
 
     fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change> {

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Int32Type;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 use weir_model::batch::ModelError;
 use weir_model::{BatchMeta, ExchangeRow, FlowRow, Row, SmolStr, SpanRow, TlsHandshakeRow};
@@ -20,11 +21,15 @@ use weir_wire::{IngestError, Refusal, RefusalReason, Sink};
 
 use crate::counters::{Counters, Counts};
 use crate::enrich::Enricher;
+use crate::memory::{Budget, FOLLOWS, RETRY};
 use crate::pair::Pairing;
 use crate::traces::Assembly;
 
 /// Rows up to which stitching takes less than handing it to another thread.
 const INLINE_ROWS: usize = 64;
+
+/// Rows that are read out of a batch at a time: as structs they take several times what they take as columns.
+const PIECE_ROWS: usize = 1_024;
 
 /// The collector's one stage.
 #[derive(Debug)]
@@ -38,7 +43,8 @@ pub(crate) struct Stage {
     enricher: Arc<Enricher>,
     /// The store's stage before memory, where it has one.
     pairing: Option<Arc<Pairing>>,
-    assembly: Assembly,
+    assembly: Arc<Assembly>,
+    budget: Budget,
 }
 
 /// Now, UTC nanoseconds.
@@ -53,16 +59,18 @@ impl Stage {
         enricher: Arc<Enricher>,
         pairing: Option<Arc<Pairing>>,
         assembly: Assembly,
+        intake_bytes: usize,
     ) -> Stage {
         Stage {
             store,
             enricher,
             pairing,
-            assembly,
+            assembly: Arc::new(assembly),
             node: node.to_owned(),
             boot_id: weir_kit::host::boot_id(),
             sequence: AtomicU64::new(0),
             counters: Counters::default(),
+            budget: Budget::new(intake_bytes),
         }
     }
 
@@ -102,8 +110,13 @@ impl Stage {
         self.pairing.as_ref().map(|pairing| pairing.clock_corrections()).unwrap_or_default()
     }
 
-    pub(crate) fn assembly(&self) -> &Assembly {
+    pub(crate) fn assembly(&self) -> &Arc<Assembly> {
         &self.assembly
+    }
+
+    /// Room for what is under way, all ways in together.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -147,6 +160,15 @@ impl Sink for Stage {
         self.take(Part { meta, batch, ipc: Some(ipc) }).await
     }
 
+    async fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, IngestError> {
+        // One that is larger than all that there is has all of it for itself.
+        let bytes = bytes.saturating_mul(FOLLOWS).min(self.budget.most());
+        self.budget.room(bytes).await.map(Some).map_err(|err| {
+            self.counters.put_off();
+            IngestError::Busy { message: err.to_string(), retry: RETRY }
+        })
+    }
+
     fn refused(&self, meta: &BatchMeta, refusal: &Refusal) {
         self.counters.refused(&meta.node, refusal.reason.as_str(), 1);
     }
@@ -158,14 +180,21 @@ impl Stage {
         let node = part.meta.node.clone();
         let part = self.enricher.enrich(part, &self.counters).await;
         let malformed = |err| self.refuse(&node, RefusalReason::Malformed, &err);
-        let Stitched { parts, exchanges, handshakes } = with_spans(part).await.map_err(malformed)?;
+        let Stitched { parts, handshakes } = with_spans(part).await.map_err(malformed)?;
+        let exchanges = exchanges_of(&parts);
+        if exchanges.is_some() {
+            self.assembly.room().await;
+        }
         let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();
         match self.store.append_parts(parts).await {
             Ok(duplicates) => {
                 self.counters.stored(rows, stitched, duplicates as u64);
                 // What came before was taken before.
                 if duplicates == 0 {
-                    self.assembly.add(exchanges, &handshakes, now());
+                    self.assembly.add_handshakes(&handshakes, now());
+                    if let Some(batch) = exchanges {
+                        self.assembly.add(batch, now()).await;
+                    }
                 }
                 Ok(())
             }
@@ -184,13 +213,17 @@ impl Stage {
 }
 
 /// A batch, and what follows from it.
-#[derive(Default)]
 struct Stitched {
     /// The batch, and the spans that follow from it alone.
     parts: Vec<Part>,
-    /// What follows from many batches: exchanges, and the spans of clients' handshakes.
-    exchanges: Vec<ExchangeRow>,
+    /// Spans of clients' handshakes: what follows from them follows from exchanges, too.
     handshakes: Vec<SpanRow>,
+}
+
+/// The batch, where it is one of exchanges.
+fn exchanges_of(parts: &[Part]) -> Option<RecordBatch> {
+    let part = parts.first().filter(|part| part.meta.table == ExchangeRow::table().name)?;
+    Some(part.batch.clone())
 }
 
 /// Large batches are stitched where nobody waits for the thread.
@@ -203,33 +236,55 @@ async fn with_spans(part: Part) -> Result<Stitched, ModelError> {
 
 /// The spans get metadata that is the same each time that the batch comes.
 fn stitch(part: Part) -> Result<Stitched, ModelError> {
-    if part.meta.table == ExchangeRow::table().name {
-        let exchanges = ExchangeRow::from_batch(&part.batch)?;
-        return Ok(Stitched { parts: vec![part], exchanges, ..Stitched::default() });
-    }
     let is_handshakes = part.meta.table == TlsHandshakeRow::table().name;
+    let mut handshakes = Vec::new();
     let spans = if is_handshakes {
-        weir_stitch::spans_of_handshakes(&TlsHandshakeRow::from_batch(&part.batch)?)
+        spans_of(&part.batch, |piece| {
+            let spans = weir_stitch::spans_of_handshakes(&TlsHandshakeRow::from_batch(piece)?);
+            handshakes.extend(spans.iter().filter(|span| is_clients(span)).cloned());
+            Ok(spans)
+        })?
     } else if part.meta.table == FlowRow::table().name {
-        weir_stitch::spans_of_flows(&FlowRow::from_batch(&ended(&part.batch))?)
+        spans_of(&ended(&part.batch), |piece| Ok(weir_stitch::spans_of_flows(&FlowRow::from_batch(piece)?)))?
     } else {
-        Vec::new()
+        None
     };
-    if spans.is_empty() {
-        return Ok(Stitched { parts: vec![part], ..Stitched::default() });
-    }
+    let Some(batch) = spans else { return Ok(Stitched { parts: vec![part], handshakes }) };
     let meta = BatchMeta {
         table: SpanRow::table().name.to_owned(),
         boot_id: format!("stitch-{}-{}", part.meta.table, part.meta.boot_id),
         ..part.meta.clone()
     };
-    let stitched = Part { meta, batch: SpanRow::to_batch(&spans), ipc: None };
-    // What the server's end saw of a handshake is no part of what its client waited for.
-    let is_client_s = |span: &SpanRow| {
-        !span.attributes.iter().any(|(key, value)| key == "weir.observer" && value == "server")
-    };
-    let handshakes = if is_handshakes { spans.into_iter().filter(is_client_s).collect() } else { Vec::new() };
-    Ok(Stitched { parts: vec![part, stitched], handshakes, ..Stitched::default() })
+    Ok(Stitched { parts: vec![part, Part { meta, batch, ipc: None }], handshakes })
+}
+
+/// What the server's end saw of a handshake is no part of what its client waited for.
+fn is_clients(span: &SpanRow) -> bool {
+    !span.attributes.iter().any(|(key, value)| key == "weir.observer" && value == "server")
+}
+
+/// The spans of a batch's rows, piece by piece; `None` where there are none.
+fn spans_of(
+    batch: &RecordBatch,
+    mut stitch: impl FnMut(&RecordBatch) -> Result<Vec<SpanRow>, ModelError>,
+) -> Result<Option<RecordBatch>, ModelError> {
+    let mut pieces = Vec::new();
+    for piece in in_pieces(batch) {
+        let spans = stitch(&piece)?;
+        if !spans.is_empty() {
+            pieces.push(SpanRow::to_batch(&spans));
+        }
+    }
+    Ok(match pieces.len() {
+        0 | 1 => pieces.pop(),
+        _ => Some(concat_batches(&SpanRow::table().schema(), &pieces).expect("of one table")),
+    })
+}
+
+/// A batch's rows, a thousand or so at a time.
+pub(crate) fn in_pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let rows = batch.num_rows();
+    (0..rows).step_by(PIECE_ROWS).map(move |start| batch.slice(start, PIECE_ROWS.min(rows - start)))
 }
 
 /// The flows of connections that ended: only they become spans, and most rows of a long connection don't. All rows

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use weir_model::kinds::{Kind, Str, Text};
@@ -17,7 +19,7 @@ use weir_stitch::traces::{Counts, Limits, Traces};
 use weir_store::Store;
 
 use crate::readback;
-use crate::stage::Stage;
+use crate::stage::{Stage, in_pieces};
 
 /// Between two looks for traces that are known by now.
 const EVERY: Duration = Duration::from_millis(500);
@@ -25,12 +27,21 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Spans that are stored at a time.
 const AT_A_TIME: usize = 8_192;
 
+/// Ids of spans that are read back at most, the newest first: half a minute's work.
+const MOST_IDS: usize = 1_000_000;
+
 /// Turns that were told of, and wait for their trace.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     traces: Mutex<Traces>,
     /// Spans that an earlier run has stored, of turns that were read back.
     stored: Mutex<HashSet<SmolStr>>,
+    /// Turns that may wait: a little more than are kept, since they are looked at only now and then.
+    most: u64,
+    /// There are too many: they are to be looked at now.
+    full: Notify,
+    /// They were looked at.
+    settled: Notify,
 }
 
 impl Assembly {
@@ -38,7 +49,8 @@ impl Assembly {
     pub(crate) async fn open(limits: Limits, store: &Store, now_ns: i64) -> Assembly {
         let since = now_ns.saturating_sub(limits.cause_ns + limits.memory_ns);
         let is_recent = move |row: &ExchangeRow| row.end_time.unwrap_or(row.time) >= since;
-        let mut rows = readback::rows(store, &EXCHANGES, &[], since, move |batch| {
+        let most = limits.turns as u64 + limits.turns as u64 / 4;
+        let mut rows = readback::rows(store, &EXCHANGES, &[], since, limits.turns * 4, move |batch| {
             let rows = ExchangeRow::from_batch(batch).unwrap_or_default();
             rows.into_iter().filter(is_recent).collect()
         })
@@ -48,7 +60,8 @@ impl Assembly {
         let mut traces = Traces::new(limits);
         if !rows.is_empty() {
             let earliest = rows.iter().map(|row| row.time).min().unwrap_or(since);
-            let ids = readback::rows(store, &SPANS, &["span_id", "source"], earliest, stitched_ids);
+            let columns = &["span_id", "source"];
+            let ids = readback::rows(store, &SPANS, columns, earliest, MOST_IDS, stitched_ids);
             stored = ids.await.into_iter().collect();
             info!(exchanges = rows.len(), "read back, for traces that were under way");
         }
@@ -56,19 +69,50 @@ impl Assembly {
             let came_ns = row.end_time.unwrap_or(row.time).min(now_ns);
             traces.add(row, came_ns);
         }
-        Assembly { traces: Mutex::new(traces), stored: Mutex::new(stored) }
+        Assembly {
+            traces: Mutex::new(traces),
+            stored: Mutex::new(stored),
+            most,
+            full: Notify::new(),
+            settled: Notify::new(),
+        }
     }
 
-    /// Takes rows that are durable, and spans of handshakes.
-    pub(crate) fn add(&self, exchanges: Vec<ExchangeRow>, handshakes: &[SpanRow], now_ns: i64) {
-        if exchanges.is_empty() && handshakes.is_empty() {
+    /// Waits until more exchanges can be taken. Who sends them waits meanwhile, since they aren't durable yet.
+    pub(crate) async fn room(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.counts().waiting < self.most {
+                return;
+            }
+            self.full.notify_one();
+            settled.await;
+        }
+    }
+
+    /// Takes exchanges that are durable.
+    pub(crate) async fn add(self: &Arc<Self>, batch: RecordBatch, now_ns: i64) {
+        let assembly = self.clone();
+        let add = move || {
+            for piece in in_pieces(&batch) {
+                // Of another type they can't be: they were stored.
+                let rows = ExchangeRow::from_batch(&piece).unwrap_or_default();
+                let mut traces = assembly.traces.lock();
+                for row in rows {
+                    traces.add(row, now_ns);
+                }
+            }
+        };
+        tokio::task::spawn_blocking(add).await.expect("taking rows does not panic");
+    }
+
+    /// Takes spans of clients' handshakes, which are durable.
+    pub(crate) fn add_handshakes(&self, spans: &[SpanRow], now_ns: i64) {
+        if spans.is_empty() {
             return;
         }
         let mut traces = self.traces.lock();
-        for row in exchanges {
-            traces.add(row, now_ns);
-        }
-        for span in handshakes {
+        for span in spans {
             traces.add_handshake(span, now_ns);
         }
     }
@@ -121,6 +165,7 @@ pub(crate) async fn run(stage: Arc<Stage>, stop: CancellationToken) {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
             () = tokio::time::sleep(EVERY) => false,
+            () = stage.assembly().full.notified() => false,
         };
         stage.assembly().follow_clocks(stage.clock_corrections());
         spans.extend(stage.assembly().settle(stage.now(), is_last));
@@ -134,6 +179,7 @@ pub(crate) async fn run(stage: Arc<Stage>, stop: CancellationToken) {
                 }
             }
         }
+        stage.assembly().settled.notify_waiters();
         if is_last {
             return;
         }

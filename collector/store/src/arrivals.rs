@@ -28,8 +28,13 @@ pub enum Change {
         /// What is left of it.
         by: RecordBatch,
     },
-    /// A new batch.
-    Added(RecordBatch),
+    /// A new batch, of rows that were in batches of these numbers; it comes before what it leaves of them.
+    Added {
+        /// Its rows.
+        batch: RecordBatch,
+        /// Numbers of the batches.
+        of: Vec<u64>,
+    },
 }
 
 /// The stage.
@@ -49,8 +54,9 @@ pub trait Arrivals: Debug + Send + Sync {
     /// Stored rows; all, or those that were lacking.
     fn recall(&self, stored: &RecordBatch, lacking: Option<&Lacking>);
 
-    /// The rows as they become visible, as many as came. `now` in ns.
-    fn arrive(&self, batch: &RecordBatch, now: i64) -> RecordBatch;
+    /// The rows as they become visible. `now` in ns. `is_again`: the log is read again; rows that are stored already, as part
+    /// of those that they became one with, are left out.
+    fn arrive(&self, batch: &RecordBatch, now: i64, is_again: bool) -> RecordBatch;
 
     /// Which rows of `memory` (numbered batches, all that is not being sealed) are one.
     fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change>;

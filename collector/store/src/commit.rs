@@ -140,7 +140,7 @@ impl Writer {
         if let Some(arrivals) = &self.arrivals {
             // They are durable, and this thread alone makes rows visible: they arrive in the order of the log.
             let fresh = members.iter_mut().flat_map(|member| &mut member.fresh);
-            fresh.for_each(|visible| arrive(&**arrivals, visible, now()));
+            fresh.for_each(|visible| arrive(&**arrivals, visible, false));
         }
         let mut answers = Vec::with_capacity(members.len());
         {
@@ -169,9 +169,9 @@ fn refuse(members: Vec<Member>, reason: &str) {
 }
 
 /// Makes of a batch what becomes visible of it.
-pub(crate) fn arrive(arrivals: &dyn Arrivals, visible: &mut Visible, now: i64) {
+pub(crate) fn arrive(arrivals: &dyn Arrivals, visible: &mut Visible, is_again: bool) {
     if visible.table == index_of(arrivals.table()) {
-        visible.batch = arrivals.arrive(&visible.batch, now);
+        visible.batch = arrivals.arrive(&visible.batch, now(), is_again);
         visible.bytes = size_of(&visible.batch);
     }
 }

@@ -10,8 +10,10 @@ pub struct StoreConfig {
     pub dir: PathBuf,
     /// Rows of a table in memory that make it be sealed.
     pub seal_rows: usize,
-    /// Bytes of a table in memory that make it be sealed.
+    /// Bytes of a table in memory that make it be sealed; no more are sealed at a time, which takes about as much again.
     pub seal_bytes: usize,
+    /// Bytes of rows in memory, all tables together: from half of it on the largest table is sealed, beyond it appends wait.
+    pub memory_bytes: usize,
     /// How long rows stay in memory at most. Shorter makes more and smaller files, longer a longer start.
     pub seal_age: Duration,
     /// Size at which a new log file is begun.
@@ -23,14 +25,10 @@ impl Default for StoreConfig {
         StoreConfig {
             dir: PathBuf::from("weir-data"),
             seal_rows: 262_144,
-            seal_bytes: 128 << 20,
+            seal_bytes: 64 << 20,
+            memory_bytes: 256 << 20,
             seal_age: Duration::from_mins(10),
             wal_segment_bytes: 64 << 20,
         }
     }
-}
-
-impl StoreConfig {
-    /// A table in memory may grow to this many times its sealing size before appends wait for sealing.
-    pub(crate) const SLACK: usize = 4;
 }

@@ -9,7 +9,7 @@ use crate::scan::Segment;
 use crate::{Store, StoreError};
 
 impl Store {
-    /// What `read` takes from a file's rows, of these `columns`, or of all where none are named.
+    /// What `read` takes from a file's rows, of these `columns`, or of all where none are named; not much more than `most`.
     ///
     /// # Errors
     /// Where the file can't be read, or read as Parquet.
@@ -17,13 +17,14 @@ impl Store {
         &self,
         segment: &Segment,
         columns: &'static [&'static str],
+        most: usize,
         read: F,
     ) -> Result<Vec<T>, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&RecordBatch) -> Vec<T> + Send + 'static,
     {
-        of_file(self.objects_of(), segment, columns, read).await
+        of_file(self.objects_of(), segment, columns, most, read).await
     }
 }
 
@@ -31,6 +32,7 @@ pub(crate) async fn of_file<T, F>(
     objects: &Objects,
     segment: &Segment,
     columns: &'static [&'static str],
+    most: usize,
     mut read: F,
 ) -> Result<Vec<T>, StoreError>
 where
@@ -48,6 +50,9 @@ where
         }
         for batch in builder.build()? {
             rows.extend(read(&batch?));
+            if rows.len() >= most {
+                break;
+            }
         }
         Ok(rows)
     };

@@ -1,7 +1,10 @@
 //! Memory → files. What makes it atomic: rows are frozen (still visible), written as files that nobody names yet,
 //! then one catalog commit names them and says how far the log is sealed, and under one lock they leave memory as
 //! the files appear. A crash before the commit leaves files that the next start deletes, and rows in the log; one
-//! after it finds the log's rows before that place in files.
+//! after it finds the log's rows before that place in files. No more than [`StoreConfig::seal_bytes`] of rows are sealed at
+//! a time, since sealing takes memory of its own.
+//!
+//! [`StoreConfig::seal_bytes`]: crate::StoreConfig::seal_bytes
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -14,7 +17,7 @@ use weir_model::{Table, tables};
 use crate::StoreError;
 use crate::arrivals::Arrivals;
 use crate::catalog::{Commit, FORMAT, FileEntry};
-use crate::memtable::Rows;
+use crate::memtable::Frozen;
 use crate::scan::Segment;
 use crate::segment::{self, Encoded};
 use crate::store::Inner;
@@ -32,7 +35,7 @@ pub(crate) async fn run(store: Weak<Inner>) {
         merge(&inner).await;
         for table in tables::ALL {
             if is_due(&inner, table)
-                && let Err(err) = seal(&inner, table).await
+                && let Err(err) = seal_some(&inner, table).await
             {
                 has_failed = true;
                 warn!(table = table.name, %err, "sealing failed; the rows stay in memory and in the log");
@@ -55,18 +58,32 @@ fn is_due(inner: &Inner, table: &'static Table) -> bool {
     let config = &inner.config;
     active.count >= config.seal_rows
         || active.bytes >= config.seal_bytes
-        || active.oldest.is_some_and(|(_, since)| since.elapsed() >= config.seal_age)
+        || active.since().is_some_and(|since| since.elapsed() >= config.seal_age)
+        // Half of the memory is taken: the largest part of it goes first, so that appends need not wait.
+        || active.count > 0
+            && view.bytes() >= config.memory_bytes / 2
+            && view.tables.iter().all(|other| other.memory.active().bytes <= active.bytes)
 }
 
 /// Seals everything that `table` has in memory now.
 pub(crate) async fn seal(inner: &Arc<Inner>, table: &'static Table) -> Result<(), StoreError> {
-    let _one_at_a_time = inner.sealing[index_of(table)].lock().await;
+    let end = inner.view.read().applied;
+    let has_older = || inner.view.read().of(table).memory.oldest().is_some_and(|oldest| oldest < end);
+    while has_older() {
+        seal_some(inner, table).await?;
+    }
+    Ok(())
+}
+
+/// Seals the oldest of what `table` has in memory.
+async fn seal_some(inner: &Arc<Inner>, table: &'static Table) -> Result<(), StoreError> {
+    let _one_at_a_time = inner.sealing.lock().await;
     if let Some(arrivals) = inner.arrivals.clone().filter(|arrivals| arrivals.table().name == table.name) {
         merge_memory(inner, arrivals).await;
     }
-    let Some((rows, upto)) = freeze(inner, table) else { return Ok(()) };
+    let Some(frozen) = freeze(inner, table) else { return Ok(()) };
     // Spawned, so that a caller who goes away leaves nothing half done.
-    let task = tokio::spawn(seal_frozen(inner.clone(), table, rows, upto));
+    let task = tokio::spawn(seal_frozen(inner.clone(), table, frozen));
     let outcome = task.await.unwrap_or_else(|err| Err(StoreError::Wal(format!("sealing panicked: {err}"))));
     if outcome.is_err() {
         inner.view.write().tables[index_of(table)].memory.thaw();
@@ -79,7 +96,7 @@ pub(crate) async fn seal(inner: &Arc<Inner>, table: &'static Table) -> Result<()
 async fn merge(inner: &Arc<Inner>) {
     let Some(arrivals) = inner.arrivals.clone() else { return };
     // Rows that are being sealed are left alone, and no sealing begins meanwhile.
-    let _one_at_a_time = inner.sealing[index_of(arrivals.table())].lock().await;
+    let _one_at_a_time = inner.sealing.lock().await;
     merge_memory(inner, arrivals).await;
 }
 
@@ -94,29 +111,26 @@ async fn merge_memory(inner: &Arc<Inner>, arrivals: Arc<dyn Arrivals>) {
     }
 }
 
-/// Rows to seal, and the place in the log before which the table has no others.
-fn freeze(inner: &Inner, table: &'static Table) -> Option<(Rows, Position)> {
+fn freeze(inner: &Inner, table: &'static Table) -> Option<Frozen> {
     let mut view = inner.view.write();
-    let upto = view.applied;
-    let memory = &mut view.tables[index_of(table)].memory;
-    (memory.active().count > 0).then(|| (memory.freeze(), upto))
+    let end = view.applied;
+    view.tables[index_of(table)].memory.freeze(inner.config.seal_bytes, end)
 }
 
 async fn seal_frozen(
     inner: Arc<Inner>,
     table: &'static Table,
-    rows: Rows,
-    upto: Position,
+    Frozen { batches, upto }: Frozen,
 ) -> Result<(), StoreError> {
-    let count = rows.count;
-    let encoded = tokio::task::spawn_blocking(move || segment::files(table, &rows.batches));
+    let encoded = tokio::task::spawn_blocking(move || segment::files(table, &batches));
     let encoded = encoded.await.map_err(|err| StoreError::Wal(format!("encoding panicked: {err}")))??;
     let mut files = Vec::with_capacity(encoded.len());
     for (number, file) in encoded.into_iter().enumerate() {
         files.push(put(&inner, table, upto, number, file).await?);
     }
+    let rows: u64 = files.iter().map(|file| file.rows).sum();
     commit(&inner, table, files, upto).await?;
-    debug!(table = table.name, rows = count, "sealed");
+    debug!(table = table.name, rows, "sealed");
     trim(&inner);
     Ok(())
 }

@@ -1,32 +1,25 @@
 //! Sorted rows → Parquet files that any engine reads: plain types, one folder an hour.
 //!
-//! | file       | subject                                                       |
-//! |------------|---------------------------------------------------------------|
-//! | `sort.rs`  | rows by hour, short time bucket, then the table's own order      |
-//! | `write.rs` | encodings, statistics, bloom filters                             |
+//! | file        | subject                                                      |
+//! |-------------|--------------------------------------------------------------|
+//! | `sort.rs`   | the order: by hour, short time bucket, then the table's own    |
+//! | `gather.rs` | one column in that order                                       |
+//! | `write.rs`  | encodings, statistics, bloom filters                            |
 //!
-//! Never here: where the rows come from, the catalog.
+//! Columns are gathered, encoded and compressed one after another: beside the rows themselves there is one column more
+//! in memory, and what the files are going to be. Never here: where the rows come from, the catalog.
 
+mod gather;
 mod sort;
 mod write;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{max, min};
-use arrow::datatypes::TimestampNanosecondType;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use weir_model::{Table, time};
 
 use crate::StoreError;
-
-pub(crate) use write::encode;
-
-/// The rows of one hour, sorted.
-#[derive(Debug)]
-pub(crate) struct Hour {
-    pub(crate) days: i64,
-    pub(crate) of_day: u8,
-    pub(crate) rows: RecordBatch,
-}
+use sort::Hour;
+use write::Files;
 
 /// A file's content, and what the catalog says of it.
 #[derive(Debug)]
@@ -41,17 +34,18 @@ pub(crate) struct Encoded {
 
 /// The files that `batches` become.
 pub(crate) fn files(table: &'static Table, batches: &[RecordBatch]) -> Result<Vec<Encoded>, StoreError> {
-    let hours = sort::by_hour(table, batches)?;
-    hours
-        .into_iter()
-        .map(|Hour { days, of_day, rows }| {
-            let times = rows.column(0).as_primitive::<TimestampNanosecondType>();
-            let (min_time, max_time) = (min(times).unwrap_or_default(), max(times).unwrap_or_default());
-            let partition = format!("date={}/hour={of_day:02}", time::date_text(days));
-            let bytes = encode(table, &rows)?;
-            Ok(Encoded { partition, bytes, rows: rows.num_rows() as u64, min_time, max_time })
-        })
-        .collect()
+    let (order, hours) = sort::order(table, batches);
+    let mut files = Files::begin(table, hours.iter().map(|hour| hour.rows.clone()))?;
+    for number in 0..table.columns.len() {
+        let column = gather::Column::of(number, batches)?;
+        files.column(number, |rows| column.rows(&order[rows]))?;
+    }
+    let encoded = hours.into_iter().zip(files.finish()?).map(|(hour, bytes)| {
+        let Hour { days, of_day, rows, min_time, max_time } = hour;
+        let partition = format!("date={}/hour={of_day:02}", time::date_text(days));
+        Encoded { partition, bytes, rows: rows.len() as u64, min_time, max_time }
+    });
+    Ok(encoded.collect())
 }
 
 #[cfg(test)]

@@ -87,8 +87,8 @@ pub(crate) struct Inner {
     pub(crate) view: Arc<RwLock<View>>,
     pub(crate) arrivals: Option<Arc<dyn Arrivals>>,
     pub(crate) catalog: tokio::sync::Mutex<CatalogState>,
-    /// One sealing a table at a time.
-    pub(crate) sealing: Vec<tokio::sync::Mutex<()>>,
+    /// One sealing at a time: it takes memory.
+    pub(crate) sealing: tokio::sync::Mutex<()>,
     /// After each group of appends.
     pub(crate) grown: Arc<Notify>,
     /// After each sealing, well or not.
@@ -125,13 +125,9 @@ impl Inner {
     }
 
     fn is_full(&self, parts: &[(Visible, Bytes)]) -> bool {
-        let view = self.view.read();
-        let most_rows = self.config.seal_rows.saturating_mul(StoreConfig::SLACK);
-        let most_bytes = self.config.seal_bytes.saturating_mul(StoreConfig::SLACK);
-        parts.iter().any(|(part, _)| {
-            let memory = &view.tables[part.table].memory;
-            memory.rows() >= most_rows || memory.bytes() >= most_bytes
-        })
+        let (held, more) =
+            (self.view.read().bytes(), parts.iter().map(|(part, _)| part.bytes).sum::<usize>());
+        held > 0 && held + more > self.config.memory_bytes
     }
 }
 
@@ -199,7 +195,7 @@ impl Store {
             view,
             arrivals,
             catalog: tokio::sync::Mutex::new(CatalogState { log: catalog, seen_version }),
-            sealing: tables::ALL.iter().map(|_| tokio::sync::Mutex::default()).collect(),
+            sealing: tokio::sync::Mutex::default(),
             grown,
             sealed: Notify::new(),
             writer,
@@ -215,7 +211,7 @@ impl Store {
     }
 
     /// Stores all batches or none. Durable and queryable when it returns; a batch that was stored before is left
-    /// out. Waits while a table's memory is full.
+    /// out. Waits while the memory for rows is full.
     ///
     /// # Errors
     /// [`StoreError::Batch`]: sending it again can't help. [`StoreError::Wal`]: it may.
@@ -395,7 +391,7 @@ async fn recall_file(
     let tell = move |rows: &RecordBatch| -> Vec<Result<(), ModelError>> {
         vec![conform(rows, table).map(|rows| arrivals.recall(&rows, lacking.as_deref()))]
     };
-    let told = crate::read::of_file(objects, segment, columns, tell).await?;
+    let told = crate::read::of_file(objects, segment, columns, usize::MAX, tell).await?;
     told.into_iter()
         .collect::<Result<(), _>>()
         .map_err(|source| StoreError::Batch { table: table.name.to_owned(), source })
@@ -539,7 +535,7 @@ async fn arrive_again(
     }
     let today = commit::today();
     for (mut visible, position) in arriving.rows {
-        commit::arrive(&**arrivals, &mut visible, commit::now());
+        commit::arrive(&**arrivals, &mut visible, true);
         view.apply(visible, position, today);
     }
     Ok(())

@@ -54,6 +54,11 @@ impl View {
         oldest.unwrap_or(self.applied).segment
     }
 
+    /// Bytes of rows in memory, all tables together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tables.iter().map(|table| table.memory.bytes()).sum()
+    }
+
     pub(crate) fn of(&self, table: &'static Table) -> &TableView {
         &self.tables[index_of(table)]
     }

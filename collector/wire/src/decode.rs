@@ -1,15 +1,19 @@
 //! Flight messages → a batch that fits its table. Everything is checked before it is unpacked: rows, buffers within
 //! the body, and what the compressed buffers claim to become.
 
+use std::collections::HashMap;
 use std::panic::catch_unwind;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::ipc::reader::StreamDecoder;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::{read_dictionary, read_record_batch};
 use arrow::ipc::{self, MessageHeader};
 use arrow_flight::FlightData;
 use bytes::{BufMut, Bytes, BytesMut};
-use weir_model::{BatchMeta, ModelError, conform, tables};
+use weir_model::{BatchMeta, ModelError, Table, conform, tables};
 
 use crate::ack::{Refusal, RefusalReason};
 
@@ -45,29 +49,96 @@ pub fn decode(
     let table = tables::by_name(&meta.table).ok_or_else(|| {
         Refusal::new(RefusalReason::UnknownTable, ModelError::UnknownTable(meta.table.clone()).to_string())
     })?;
-    let mut unpacked = 0;
+    unpacked_size(messages, limits)?;
+    // Arrow's decoder asserts what it should check (buffer lengths, offsets) on headers that were made to hurt; our
+    // own checks can't know every column type. Nothing is shared with it, so nothing is left half done.
+    let decoded = catch_unwind(|| {
+        let batch = unpack(table, schema, messages)?;
+        conform(&batch, table).map_err(|err| refusal(&err))
+    });
+    let batch = decoded.unwrap_or_else(|_| Err(malformed("its parts don't agree".to_owned())))?;
+    Ok((batch, as_stream(schema, messages)))
+}
+
+/// Bytes that a batch takes once it is unpacked, by what its messages say; nothing is unpacked.
+///
+/// # Errors
+/// [`Refusal`]: it is beyond the limits, or can't be what it says.
+pub(crate) fn unpacked_size(messages: &[FlightData], limits: &Limits) -> Result<usize, Refusal> {
+    let mut unpacked = 0_usize;
     for message in messages {
-        unpacked += check(message, limits)?;
+        unpacked = unpacked.saturating_add(check(message, limits)?);
         if unpacked > limits.max_batch_bytes {
             let text = format!("more than {} bytes after decompression", limits.max_batch_bytes);
             return Err(Refusal::new(RefusalReason::TooLarge, text));
         }
     }
-    let bytes = as_stream(schema, messages);
-    let stream = Buffer::from(bytes.clone());
-    // Arrow's decoder asserts what it should check (buffer lengths, offsets) on headers that were made to hurt; our
-    // own checks can't know every column type. Nothing is shared with it, so nothing is left half done.
-    let decoded = catch_unwind(|| {
-        let batch = unpack(stream)?;
-        conform(&batch, table).map_err(|err| refusal(&err))
-    });
-    let batch = decoded.unwrap_or_else(|_| Err(malformed("its parts don't agree".to_owned())))?;
-    Ok((batch, bytes))
+    Ok(unpacked)
 }
 
-fn unpack(mut stream: Buffer) -> Result<RecordBatch, Refusal> {
-    let batch = StreamDecoder::new().decode(&mut stream).map_err(|err| malformed(err.to_string()))?;
-    batch.ok_or_else(|| malformed("no record batch".to_owned()))
+/// The columns that the table has and in which a row says something: others, half of a flow's, aren't unpacked.
+fn unpack(table: &Table, schema: &FlightData, messages: &[FlightData]) -> Result<RecordBatch, Refusal> {
+    let arrow = |err: arrow::error::ArrowError| malformed(err.to_string());
+    let header = header(schema)?;
+    let schema = header.header_as_schema().ok_or_else(|| malformed("no schema".to_owned()))?;
+    let schema = Arc::new(fb_to_schema(schema));
+    let mut dictionaries = HashMap::new();
+    for message in messages {
+        let header = self::header(message)?;
+        let body = Buffer::from(message.data_body.clone());
+        if let Some(dictionary) = header.header_as_dictionary_batch() {
+            read_dictionary(&body, dictionary, &schema, &mut dictionaries, &header.version())
+                .map_err(arrow)?;
+        } else if let Some(rows) = header.header_as_record_batch() {
+            let wanted = wanted(table, &schema, rows)?;
+            return read_record_batch(&body, rows, schema, &dictionaries, Some(&wanted), &header.version())
+                .map_err(arrow);
+        }
+    }
+    Err(malformed("no record batch".to_owned()))
+}
+
+fn header(message: &FlightData) -> Result<ipc::Message<'_>, Refusal> {
+    ipc::root_as_message(&message.data_header).map_err(|err| malformed(err.to_string()))
+}
+
+/// The places of the columns to unpack.
+fn wanted(table: &Table, schema: &Schema, rows: ipc::RecordBatch<'_>) -> Result<Vec<usize>, Refusal> {
+    let nodes = rows.nodes().ok_or_else(|| malformed("no field nodes".to_owned()))?;
+    let mut wanted = Vec::new();
+    let mut node = 0;
+    for (place, field) in schema.fields().iter().enumerate() {
+        if node >= nodes.len() {
+            return Err(malformed("fewer field nodes than columns".to_owned()));
+        }
+        let of_column = nodes.get(node);
+        // A type that isn't the table's is `conform`'s to judge, whatever it says.
+        let is_right = table.column(field.name()).map(|column| column.kind.data_type() == *field.data_type());
+        let says_nothing = of_column.null_count() == of_column.length() && of_column.length() > 0;
+        if is_right.is_some_and(|is_right| !(is_right && says_nothing)) {
+            wanted.push(place);
+        }
+        node += nodes_of(field);
+    }
+    // Without any, the batch would not know how many rows it has: `conform` refuses it without its time.
+    Ok(wanted)
+}
+
+/// The field nodes of a column and all below it.
+fn nodes_of(field: &Field) -> usize {
+    let below: usize = match field.data_type() {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => nodes_of(item),
+        DataType::Struct(fields) => fields.iter().map(|field| nodes_of(field)).sum(),
+        DataType::Union(fields, _) => fields.iter().map(|(_, field)| nodes_of(field)).sum(),
+        DataType::RunEndEncoded(ends, values) => nodes_of(ends) + nodes_of(values),
+        _ => 0,
+    };
+    1 + below
 }
 
 fn refusal(err: &ModelError) -> Refusal {
@@ -86,7 +157,7 @@ fn malformed(message: String) -> Refusal {
 
 /// Bytes that this message's buffers take once decompressed; an error where they can't be what they claim.
 fn check(message: &FlightData, limits: &Limits) -> Result<usize, Refusal> {
-    let header = ipc::root_as_message(&message.data_header).map_err(|err| malformed(err.to_string()))?;
+    let header = header(message)?;
     if usize::try_from(header.bodyLength()).ok() != Some(message.data_body.len()) {
         let text = format!("body of {} bytes, header says {}", message.data_body.len(), header.bodyLength());
         return Err(malformed(text));

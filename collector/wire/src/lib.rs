@@ -7,6 +7,7 @@
 //! | `encode.rs`  | a batch → Flight messages, complete in themselves                        |
 //! | `decode.rs`  | Flight messages → a batch that fits its table, within limits             |
 //! | `ack.rs`     | what a `PutResult` says                                                  |
+//! | `busy.rs`    | "not now, come again after": gRPC's `RESOURCE_EXHAUSTED` with `RetryInfo`  |
 //! | `control/`   | the way back: a probe's line, over which it is asked for captures         |
 //!
 //! On the wire, for each table one `DoPut` stream: the schema, then per batch its dictionaries (every time, all of
@@ -17,6 +18,7 @@
 //! Never here: what a row means, disks, a decision which rows to drop.
 
 mod ack;
+mod busy;
 pub mod control;
 mod decode;
 mod encode;
@@ -24,6 +26,7 @@ mod server;
 mod shipper;
 
 pub use ack::{Ack, Refusal, RefusalReason};
+pub use busy::{busy, retry_after};
 pub use decode::{Limits, decode};
 pub use encode::{Encoded, MAX_BATCH_ROWS, schema_message};
 pub use server::{

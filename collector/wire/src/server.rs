@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
@@ -11,14 +12,16 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 use weir_model::BatchMeta;
 
 use crate::ack::{Ack, Refusal};
+use crate::busy::busy;
 use crate::control::Switchboard;
-use crate::decode::{Limits, decode};
+use crate::decode::{Limits, decode, unpacked_size};
 
 /// Batches of one stream that are decoded and made durable at the same time, in any order; acknowledged in order.
 const IN_FLIGHT: usize = 8;
@@ -43,6 +46,15 @@ pub trait Sink: Send + Sync + 'static {
         self.ingest(meta, batch)
     }
 
+    /// Room for a batch that takes so many bytes until it is durable; asked for before it is unpacked, and given back
+    /// when it was answered. While a stream waits for it, nothing more of the stream is read.
+    fn room(
+        &self,
+        _bytes: usize,
+    ) -> impl Future<Output = Result<Option<OwnedSemaphorePermit>, IngestError>> + Send {
+        async { Ok(None) }
+    }
+
     /// A batch was refused before it reached the sink: for counters.
     fn refused(&self, _meta: &BatchMeta, _refusal: &Refusal) {}
 }
@@ -56,6 +68,25 @@ pub enum IngestError {
     /// The sender keeps it and comes back later (gRPC `UNAVAILABLE`).
     #[error("{0}")]
     Unavailable(String),
+    /// There is no room: the sender keeps it and comes back after `retry` (gRPC `RESOURCE_EXHAUSTED`).
+    #[error("{message}")]
+    Busy {
+        /// For people.
+        message: String,
+        /// When to come back.
+        retry: Duration,
+    },
+}
+
+impl IngestError {
+    /// As gRPC says it; a refusal is no failure of the call.
+    fn status(self) -> Result<Refusal, Status> {
+        match self {
+            IngestError::Refused(refusal) => Ok(refusal),
+            IngestError::Unavailable(message) => Err(Status::unavailable(message)),
+            IngestError::Busy { message, retry } => Err(busy(message, retry)),
+        }
+    }
 }
 
 /// The service for a tonic router.
@@ -96,6 +127,22 @@ pub struct FlightIngest<S> {
 struct Received {
     meta: BatchMeta,
     messages: Vec<FlightData>,
+}
+
+/// The same, with room for what it becomes.
+struct Admitted {
+    received: Received,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Received {
+    /// Bytes that it takes until it is durable: as it came, as it is written down, and unpacked.
+    fn bytes(&self, limits: &Limits) -> usize {
+        let came: usize =
+            self.messages.iter().map(|message| message.data_header.len() + message.data_body.len()).sum();
+        // One that is beyond the limits is refused before it is unpacked.
+        2 * came + unpacked_size(&self.messages, limits).unwrap_or(0)
+    }
 }
 
 /// What a `DoPut` stream is between two batches.
@@ -151,9 +198,19 @@ impl<S: Sink> FlightIngest<S> {
     fn acks(&self, schema: FlightData, incoming: Incoming) -> BoxStream<'static, Result<PutResult, Status>> {
         let sink = self.sink.clone();
         let limits = self.limits;
-        let received = stream::unfold(incoming, async |mut incoming| {
-            let next = incoming.next().await?;
-            Some((next, incoming))
+        let admitting = sink.clone();
+        let received = stream::unfold(incoming, move |mut incoming| {
+            let sink = admitting.clone();
+            async move {
+                let next = incoming.next().await?;
+                let next = match next {
+                    Ok(received) => admit(&*sink, &limits, received).await,
+                    Err(status) => Err(status),
+                };
+                // What follows a batch that is sent again comes again, too.
+                incoming.is_over |= next.is_err();
+                Some((next, incoming))
+            }
         });
         received
             .map(move |received| take(sink.clone(), schema.clone(), limits, received))
@@ -162,14 +219,24 @@ impl<S: Sink> FlightIngest<S> {
     }
 }
 
+async fn admit<S: Sink>(sink: &S, limits: &Limits, received: Received) -> Result<Admitted, Status> {
+    match sink.room(received.bytes(limits)).await {
+        Ok(room) => Ok(Admitted { received, room }),
+        Err(err) => Err(match err.status() {
+            Ok(refusal) => Status::resource_exhausted(refusal.to_string()),
+            Err(status) => status,
+        }),
+    }
+}
+
 /// Decodes one batch, hands it to the sink, and says how that went.
 async fn take<S: Sink>(
     sink: Arc<S>,
     schema: FlightData,
     limits: Limits,
-    received: Result<Received, Status>,
+    admitted: Result<Admitted, Status>,
 ) -> Result<PutResult, Status> {
-    let Received { meta, messages } = received?;
+    let Admitted { received: Received { meta, messages }, room: _room } = admitted?;
     let sequence = meta.sequence;
     let for_decoder = meta.clone();
     let decoded =
@@ -185,8 +252,7 @@ async fn take<S: Sink>(
     };
     let refused = match outcome {
         Ok(()) => None,
-        Err(IngestError::Refused(refusal)) => Some(refusal),
-        Err(IngestError::Unavailable(message)) => return Err(Status::unavailable(message)),
+        Err(err) => Some(err.status()?),
     };
     Ok(PutResult { app_metadata: Ack { sequence, refused }.encode().into() })
 }

@@ -5,10 +5,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,8 @@ struct Keeper {
     /// So many batches are put off before one is taken.
     busy_for: AtomicU64,
     refuse_sequence: AtomicU64,
+    /// So many batches find no room before one does.
+    no_room_for: AtomicU64,
 }
 
 impl Sink for Keeper {
@@ -38,6 +42,15 @@ impl Sink for Keeper {
         }
         self.kept.lock().push((meta, batch));
         Ok(())
+    }
+
+    async fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, IngestError> {
+        if bytes > 0 && self.no_room_for.load(Ordering::SeqCst) > 0 {
+            self.no_room_for.fetch_sub(1, Ordering::SeqCst);
+            let retry = Duration::from_millis(1);
+            return Err(IngestError::Busy { message: "no memory left".to_owned(), retry });
+        }
+        Ok(None)
     }
 }
 
@@ -181,6 +194,25 @@ async fn a_collector_that_can_t_store_now_gets_the_batch_again() {
     assert_eq!(keeper.ids(), [0, 1, 2, 3, 4]);
     let stats = shipper.stats();
     assert!(stats.reconnects >= 3 && stats.last_error.is_some_and(|err| err.contains("disk is full")));
+    server.stop().await;
+}
+
+/// Nothing of it was unpacked, and it is no loss: the sender has it, and is told when to come again.
+#[tokio::test]
+async fn a_collector_without_room_gets_the_batch_again() {
+    let keeper = Arc::new(Keeper::default());
+    keeper.no_room_for.store(20, Ordering::SeqCst);
+    let server = Server::start(&keeper, "127.0.0.1:0", Limits::default()).await;
+    let shipper = shipper(server.address, 64 << 20);
+    for start in [0, 10, 20] {
+        shipper.send(&flows(start..start + 10)).await.unwrap();
+    }
+    shipper.flush().await.unwrap();
+    assert_eq!(keeper.ids(), (0..30).collect::<Vec<_>>());
+    let stats = shipper.stats();
+    assert!(stats.reconnects >= 20, "{stats:?}");
+    assert!(stats.last_error.is_some_and(|err| err.contains("no memory left")));
+    assert_eq!((stats.refused_rows, stats.acked_rows), (0, 30));
     server.stop().await;
 }
 

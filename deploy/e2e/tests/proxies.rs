@@ -23,7 +23,9 @@ const PROXIES: [(&str, &str, Start); 6] = [
     ("haproxy", "HTTP", |dir, port, back| haproxy(dir, port, back, "http")),
     ("haproxy", "TCP", |dir, port, back| haproxy(dir, port, back, "tcp")),
     ("nginx", "HTTP", |dir, port, back| {
-        let server = format!("location / {{ proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}");
+        let server = format!(
+            "location / {{ proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}"
+        );
         nginx(dir, "http", "keepalive 8;", &format!("listen 127.0.0.1:{port}; {server}"), back)
     }),
     ("nginx", "TCP", |dir, port, back| {
@@ -42,7 +44,8 @@ async fn a_proxy_hides_nobody() -> anyhow::Result<()> {
         Command::new("python3").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proxies/back.py")),
         &dir.path().join("back.log"),
     )?;
-    let port_of = || async { Ok(back.output().split("PORT ").nth(1).and_then(|port| port.trim().parse().ok())) };
+    let port_of =
+        || async { Ok(back.output().split("PORT ").nth(1).and_then(|port| port.trim().parse().ok())) };
     let (back_port, _) = until("the database's port", port_of).await?;
     let callers = ["billing", "reports"].map(|name| caller(dir.path(), name));
     for (place, (name, how, start)) in PROXIES.into_iter().enumerate() {
@@ -58,7 +61,11 @@ async fn a_proxy_hides_nobody() -> anyhow::Result<()> {
         let calls: Vec<_> = callers
             .iter()
             .enumerate()
-            .map(|(caller, program)| Command::new(program.as_ref().expect("a copy of curl")).args(urls(port, place, caller)).spawn())
+            .map(|(caller, program)| {
+                Command::new(program.as_ref().expect("a copy of curl"))
+                    .args(urls(port, place, caller))
+                    .spawn()
+            })
             .collect::<Result<_, _>>()?;
         for mut call in calls {
             if !call.wait()?.success() {
@@ -74,7 +81,8 @@ async fn a_proxy_hides_nobody() -> anyhow::Result<()> {
         let mut found = Vec::new();
         let told = until(&format!("all calls through {name} ({how})"), || async {
             let rows = weir.sql(&paths).await?;
-            let count = |row: &Vec<serde_json::Value>| row[2].as_str().and_then(|count| count.parse::<usize>().ok());
+            let count =
+                |row: &Vec<serde_json::Value>| row[2].as_str().and_then(|count| count.parse::<usize>().ok());
             let all: usize = rows.iter().filter_map(count).sum();
             Ok((all >= 2 * EACH).then_some(rows))
         })
@@ -101,7 +109,11 @@ fn urls(port: u16, place: usize, caller: usize) -> Vec<String> {
     let path = if caller == 0 { format!("b{place}") } else { "r".repeat(LONG) };
     let mut arguments = vec!["-sS".to_owned(), "--fail".to_owned()];
     for _ in 0..EACH {
-        arguments.extend(["-o".to_owned(), "/dev/null".to_owned(), format!("http://127.0.0.1:{port}/{path}")]);
+        arguments.extend([
+            "-o".to_owned(),
+            "/dev/null".to_owned(),
+            format!("http://127.0.0.1:{port}/{path}"),
+        ]);
     }
     arguments
 }
@@ -129,10 +141,13 @@ fn haproxy(dir: &Path, port: u16, back: u16, mode: &str) -> anyhow::Result<Comma
 
 fn nginx(dir: &Path, module: &str, keep: &str, server: &str, back: u16) -> anyhow::Result<Command> {
     let config = dir.join("nginx.conf");
-    let load = if module == "stream" { "load_module /usr/lib/nginx/modules/ngx_stream_module.so;" } else { "" };
+    let load =
+        if module == "stream" { "load_module /usr/lib/nginx/modules/ngx_stream_module.so;" } else { "" };
     let root = dir.display();
     let files = if module == "http" {
-        format!("access_log off; client_body_temp_path {root}/c; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;")
+        format!(
+            "access_log off; client_body_temp_path {root}/c; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;"
+        )
     } else {
         String::new()
     };
@@ -160,7 +175,8 @@ const ENVOY_TCP: &str = r#"{"name":"envoy.filters.network.tcp_proxy","typed_conf
 
 /// Envoy of the Python package, which `deploy/setup.sh test` installs.
 fn envoy(dir: &Path, port: u16, back: u16, filter: &str) -> anyhow::Result<Command> {
-    let address = |port: u16| format!(r#"{{"socket_address":{{"address":"127.0.0.1","port_value":{port}}}}}"#);
+    let address =
+        |port: u16| format!(r#"{{"socket_address":{{"address":"127.0.0.1","port_value":{port}}}}}"#);
     let config = dir.join("envoy.json");
     std::fs::write(
         &config,

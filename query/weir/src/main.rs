@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         }
     };
     weir_kit::log::init(&cli.log, cli.log_format);
+    // Huge pages would make every small part of the allocator's memory two megabytes. Where it can't be said, they stay.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(exit::FAILED, &anyhow::Error::from(error)),

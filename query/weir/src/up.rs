@@ -14,9 +14,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tracing::info;
 use weir_api::{Api, ApiInfo};
-use weir_collector::{Collector, CollectorConfig, Pairing, TraceLimits};
+use weir_collector::{Collector, CollectorConfig, IdentityConfig, Pairing, Shares, TraceLimits};
 use weir_query::{Engine, Limits};
-use weir_store::{Store, StoreConfig};
+use weir_store::Store;
 
 use crate::flags;
 
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Where rows are kept. Default: /var/lib/weir as root, else ~/.local/state/weir.
     #[arg(long, env = "WEIR_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// How much memory the process may take, at least 256MiB; a load that needs more waits at those who send it.
+    #[arg(long, env = "WEIR_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = flags::memory)]
+    memory_limit: usize,
     #[command(flatten)]
     listen: listen::Addresses,
     /// Let `weir capture --payload` have what packets carry; otherwise captures have their headers only.
@@ -63,9 +66,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let stop = weir_kit::stop::on_signal().context("install the signal handlers")?;
     let node = weir_kit::host::node_name();
     let dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
-    let config = StoreConfig { dir: dir.clone(), ..StoreConfig::default() };
+    let shares = Shares::of(args.memory_limit);
     let pairing = Arc::new(Pairing::default());
-    let store = Store::open_with(config, Some(pairing.clone()))
+    let store = Store::open_with(shares.store(dir.clone()), Some(pairing.clone()))
         .await
         .with_context(|| format!("open the store in {}", dir.display()))?;
 
@@ -78,9 +81,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         otlp_http_listen: args.listen.otlp_http,
         node: node.clone(),
         allow_payload_capture: args.allow_payload_capture,
-        identity: args.identity.config(),
+        identity: IdentityConfig { limits: shares.identity(), ..args.identity.config() },
+        traces: TraceLimits { min_confidence: args.trace_confidence, ..shares.traces() },
+        intake_bytes: shares.intake,
+        limits: shares.batch(),
         pairing: Some(pairing),
-        traces: TraceLimits { min_confidence: args.trace_confidence, ..TraceLimits::default() },
         ..CollectorConfig::default()
     };
     let collector = Collector::start(config, store.clone()).await.context("start the collector")?;
@@ -92,7 +97,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         otlp_http: collector.otlp_http_addr(),
     };
 
-    let engine = Arc::new(Engine::new(store.clone(), Limits::default())?);
+    let questions = Limits { memory_bytes: shares.queries, ..Limits::default() };
+    let engine = Arc::new(Engine::new(store.clone(), questions)?);
     let probe = probe::start(&args, &node, listeners.flight, &dir, &stop).await;
     let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state())
         .with_packets(Arc::new(packets::Packets(collector.captures().clone())))

@@ -17,11 +17,12 @@ use crate::readback;
 pub(super) async fn history(store: &Store, limits: Limits, now: i64) -> History {
     let since = now.saturating_sub(limits.keep_ns);
     // Of versions that last, the beginning is older than that.
-    let rows = readback::rows(store, &K8S_OBJECTS, &[], i64::MIN, move |batch| {
-        let rows = K8sObjectRow::from_batch(batch).unwrap_or_default();
-        rows.into_iter().filter(|row| row.end_time.is_none_or(|end| end >= since)).collect()
-    })
-    .await;
+    let rows =
+        readback::rows(store, &K8S_OBJECTS, &[], i64::MIN, 2 * (limits.live + limits.ended), move |batch| {
+            let rows = K8sObjectRow::from_batch(batch).unwrap_or_default();
+            rows.into_iter().filter(|row| row.end_time.is_none_or(|end| end >= since)).collect()
+        })
+        .await;
     let count = rows.len();
     let history = replay(rows, limits);
     if count > 0 {

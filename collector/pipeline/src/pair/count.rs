@@ -17,6 +17,8 @@ use super::rows::{CLIENT, Flow, Flows, OPENED, PATH, SERVER, WRAPS};
 
 /// After this time without news a connection may be forgotten; twice that, and it is. A row that ended longer ago is late.
 const REMEMBERED_NS: i64 = 60 * SECOND_NS;
+/// A row of both ends has the client's times; the server's own is this near.
+const SAME_NS: u64 = 600_000_000;
 /// What clocks of two nodes, and what they saw of one event, may be apart.
 const APART_NS: i64 = 2 * SECOND_NS;
 
@@ -51,7 +53,9 @@ struct Known {
 /// A stored row.
 #[derive(Clone, Copy, Debug)]
 struct Stored {
+    time: i64,
     end_time: i64,
+    state: u8,
     is_opening: bool,
     counted: [i64; 4],
     observers: u8,
@@ -129,7 +133,9 @@ impl Counting {
                 continue;
             }
             let stored = Stored {
+                time: flow.time,
                 end_time: flow.end_time,
+                state: flow.state,
                 is_opening: flow.connections > 0 || flow.state & OPENED != 0,
                 counted: flow.counted,
                 observers: flow.observers,
@@ -137,6 +143,18 @@ impl Counting {
             };
             self.recalled.entry(flow.key).or_default().push(stored);
         }
+    }
+
+    /// Whether a stored row of both ends has this one in it.
+    pub(super) fn has_stored(&self, flow: &Flow) -> bool {
+        let is_near = |one: i64, other: i64| one.abs_diff(other) <= SAME_NS;
+        let has_it = |stored: &Stored| {
+            stored.observers & flow.observers == flow.observers
+                && stored.state & flow.state == flow.state
+                && is_near(stored.time, flow.time)
+                && is_near(stored.end_time, flow.end_time)
+        };
+        self.recalled.get(&flow.key).is_some_and(|stored| stored.iter().any(has_it))
     }
 
     /// What `flow` adds. `now` in ns; it only says when to forget.

@@ -157,7 +157,8 @@ impl Merging {
         for (client, server, handshake) in choose::handshakes(&sources, &groups) {
             self.clocks.learn(&client, &server, handshake, now);
         }
-        let mut changes = vec![Change::Added(choose::merged(&sources, &groups))];
+        let of = gone.keys().copied().collect();
+        let mut changes = vec![Change::Added { batch: choose::merged(&sources, &groups), of }];
         for (number, rows) in gone {
             changes.push(Change::Replaced { number, by: self.without(number, batches[&number], &rows) });
         }

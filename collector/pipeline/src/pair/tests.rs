@@ -83,13 +83,13 @@ fn visible(batches: &[Vec<FlowRow>], merges: &[bool]) -> Vec<FlowRow> {
     let mut number = 0;
     for (place, rows) in batches.iter().enumerate() {
         number += 1;
-        memory.push((number, pairing.arrive(&FlowRow::to_batch(rows), START)));
+        memory.push((number, pairing.arrive(&FlowRow::to_batch(rows), START, false)));
         if !merges.get(place).copied().unwrap_or(true) {
             continue;
         }
         for change in pairing.merge(&memory) {
             match change {
-                Change::Added(batch) => {
+                Change::Added { batch, .. } => {
                     number += 1;
                     memory.push((number, batch));
                 }

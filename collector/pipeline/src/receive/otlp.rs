@@ -4,7 +4,7 @@
 //! |-----------|----------------------------------------------------------------------------|
 //! | `grpc.rs` | `TraceService/Export`                                                        |
 //! | `http.rs` | `POST /v1/traces`: protobuf and JSON, gzip, and the answers to both           |
-//! | `size.rs` | how large a request becomes as rows, and how much of that may be under way    |
+//! | `size.rs` | how large a request becomes as rows                                          |
 //!
 //! A request is answered when its spans are durable. Spans that can't be stored are refused alone, counted, and named to
 //! the sender (partial success). Not here: metrics and logs.
@@ -26,7 +26,8 @@ use weir_otlp::proto::trace::v1::ResourceSpans;
 use weir_otlp::{Refused, rows_of};
 use weir_wire::RefusalReason;
 
-use self::size::{Budget, TooLarge, row_bytes};
+use self::size::row_bytes;
+use crate::memory::NoRoom;
 use crate::stage::Stage;
 
 /// Bytes of one request, after decompression too.
@@ -38,7 +39,7 @@ const INLINE_BYTES: usize = 64 << 10;
 
 /// Serves both until `stop`; requests that were read by then are made durable and answered.
 pub(crate) async fn serve(grpc: TcpListener, http: TcpListener, stage: Arc<Stage>, stop: CancellationToken) {
-    let intake = Arc::new(Intake { stage, budget: Budget::default() });
+    let intake = Arc::new(Intake { stage });
     tokio::join!(
         until_ended("gRPC", grpc::serve(grpc, intake.clone(), stop.clone()), &stop),
         until_ended("HTTP", http::serve(http, intake, stop.clone()), &stop),
@@ -69,8 +70,11 @@ async fn until_ended<E: Display>(
 #[derive(Debug, thiserror::Error)]
 enum IntakeError {
     /// Sending it again can't help.
-    #[error(transparent)]
-    TooLarge(#[from] TooLarge),
+    #[error("{0}")]
+    TooLarge(NoRoom),
+    /// It was not looked at; the sender keeps the spans and comes back when it is asked to.
+    #[error("{0}")]
+    Busy(NoRoom),
     /// Nothing was stored; the sender keeps the spans and comes back later.
     #[error("spans can't be stored right now, send them again later: {0}")]
     Unavailable(String),
@@ -80,16 +84,13 @@ enum IntakeError {
 #[derive(Debug)]
 struct Intake {
     stage: Arc<Stage>,
-    budget: Budget,
 }
 
 impl Intake {
     /// Makes the spans durable; says which were refused.
     async fn take(&self, spans: Vec<ResourceSpans>) -> Result<Refused, IntakeError> {
         let bytes = row_bytes(&spans);
-        let _room = self.budget.room(bytes).await.inspect_err(|err| {
-            self.refuse_request(RefusalReason::TooLarge, err);
-        })?;
+        let _room = self.stage.budget().room(bytes).await.map_err(|err| self.no_room(err))?;
         let (rows, refused) = self.convert(spans, bytes).await;
         if !rows.is_empty() {
             let stored = self.stage.append_own(&rows).await;
@@ -113,6 +114,16 @@ impl Intake {
         }
         let converted = tokio::task::spawn_blocking(move || rows_of(&spans, &node)).await;
         converted.expect("spans become rows without a panic")
+    }
+
+    /// Why a request was not taken, counted.
+    fn no_room(&self, why: NoRoom) -> IntakeError {
+        if why == NoRoom::Busy {
+            self.stage.counters().put_off();
+            return IntakeError::Busy(why);
+        }
+        self.refuse_request(RefusalReason::TooLarge, &why);
+        IntakeError::TooLarge(why)
     }
 
     /// A request that nothing was stored of, and that will fail the same way if it comes again.

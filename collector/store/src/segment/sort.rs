@@ -1,20 +1,14 @@
 //! Rows by hour, short time bucket, then the table's own order. Text is compared once per distinct value, not per
-//! row: each gets its rank, and rows are sorted by ranks.
+//! row: each gets its rank, and rows are sorted by ranks. Only their order is made: columns follow it one by one
+//! (`gather.rs`).
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray, UInt32Array,
-    new_null_array,
-};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, Int32Type, TimestampNanosecondType};
-use arrow::error::ArrowError;
-use hashbrown::HashMap;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampNanosecondType;
 use weir_model::{Table, time};
 
-use super::Hour;
+use super::gather::Unified;
 
 /// Rows of one bucket lie together, by who; so a question about a short time or about one workload reads little.
 const BUCKET_NS: i64 = 60 * time::SECOND_NS;
@@ -22,21 +16,23 @@ const BUCKET_NS: i64 = 60 * time::SECOND_NS;
 /// rank; second and third; fourth and the row's place, so that equal rows keep the order they came in.
 type Key = [u64; 3];
 
-/// All rows of `batches` (each with the table's own schema), sorted and split by hour.
-pub(super) fn by_hour(table: &'static Table, batches: &[RecordBatch]) -> Result<Vec<Hour>, ArrowError> {
-    let texts: Vec<Option<Unified<'_>>> =
-        (0..table.columns.len()).map(|column| Unified::of(column, batches)).collect();
+/// The rows of one hour: a run of the order.
+#[derive(Clone, Debug)]
+pub(super) struct Hour {
+    pub(super) days: i64,
+    pub(super) of_day: u8,
+    pub(super) rows: Range<usize>,
+    pub(super) min_time: i64,
+    pub(super) max_time: i64,
+}
+
+/// The places of all rows of `batches` (each with the table's own schema) in their order, and the hours in it.
+pub(super) fn order(table: &'static Table, batches: &[RecordBatch]) -> (Vec<u32>, Vec<Hour>) {
     let first_bucket = first_bucket(batches);
-    let keys = sorted(table, batches, &texts, first_bucket);
-    let order: UInt32Array = keys.iter().map(|key| key[2] as u32).collect::<Vec<_>>().into();
-    let columns = (0..table.columns.len())
-        .map(|column| match &texts[column] {
-            Some(text) => Ok(text.gather(&order)),
-            None => gather(column, batches, &order),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let rows = RecordBatch::try_new(table.schema(), columns)?;
-    Ok(split(&keys, first_bucket, &rows))
+    let keys = sorted(table, batches, first_bucket);
+    let order: Vec<u32> = keys.iter().map(|key| key[2] as u32).collect();
+    let hours = split(&keys, &order, first_bucket, batches);
+    (order, hours)
 }
 
 fn times(batch: &RecordBatch) -> &[i64] {
@@ -49,12 +45,7 @@ fn first_bucket(batches: &[RecordBatch]) -> i64 {
 }
 
 /// The rows' keys, in order.
-fn sorted(
-    table: &'static Table,
-    batches: &[RecordBatch],
-    texts: &[Option<Unified<'_>>],
-    first_bucket: i64,
-) -> Vec<Key> {
+fn sorted(table: &'static Table, batches: &[RecordBatch], first_bucket: i64) -> Vec<Key> {
     let all_times = batches.iter().flat_map(times);
     let mut keys: Vec<Key> = (0_u64..)
         .zip(all_times)
@@ -64,10 +55,9 @@ fn sorted(
             [bucket << 32, 0, place]
         })
         .collect();
-    let sort_columns = table
-        .sorted_by
-        .iter()
-        .filter_map(|name| texts[table.columns.iter().position(|column| column.name == *name)?].as_ref());
+    let sort_columns = table.sorted_by.iter().filter_map(|name| {
+        Unified::of(table.columns.iter().position(|column| column.name == *name)?, batches)
+    });
     for ((word, shift), text) in [(0, 0), (1, 32), (1, 0), (2, 32)].into_iter().zip(sort_columns) {
         let ranks = text.ranks();
         for (key, row) in keys.iter_mut().zip(&text.keys) {
@@ -81,93 +71,18 @@ fn sorted(
 }
 
 /// Cuts sorted rows where the hour changes; an hour is a whole number of buckets.
-fn split(keys: &[Key], first_bucket: i64, rows: &RecordBatch) -> Vec<Hour> {
+fn split(keys: &[Key], order: &[u32], first_bucket: i64, batches: &[RecordBatch]) -> Vec<Hour> {
     let hour_of = |key: &Key| time::day_and_hour(((key[0] >> 32) as i64 + first_bucket) * BUCKET_NS);
+    let times: Vec<i64> = batches.iter().flat_map(times).copied().collect();
     let mut hours = Vec::new();
     let mut start = 0;
     for run in keys.chunk_by(|left, right| hour_of(left) == hour_of(right)) {
         let (days, of_day) = hour_of(&run[0]);
-        hours.push(Hour { days, of_day, rows: rows.slice(start, run.len()) });
-        start += run.len();
+        let rows = start..start + run.len();
+        start = rows.end;
+        let of_rows = || order[rows.clone()].iter().map(|place| times[*place as usize]);
+        let (min_time, max_time) = (of_rows().min().unwrap_or_default(), of_rows().max().unwrap_or_default());
+        hours.push(Hour { days, of_day, rows, min_time, max_time });
     }
     hours
-}
-
-fn gather(column: usize, batches: &[RecordBatch], order: &UInt32Array) -> Result<ArrayRef, ArrowError> {
-    let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(column).as_ref()).collect();
-    if let [first, ..] = arrays[..]
-        && arrays.iter().all(|array| array.null_count() == array.len())
-    {
-        return Ok(new_null_array(first.data_type(), order.len()));
-    }
-    take(&concat(&arrays)?, order, None)
-}
-
-/// A null among [`Unified::keys`].
-const NULL: i32 = -1;
-
-/// One text column of all batches over one dictionary.
-struct Unified<'a> {
-    /// Each distinct text once, in the order of first appearance.
-    values: Vec<&'a str>,
-    /// Each row's place in `values`, or [`NULL`].
-    keys: Vec<i32>,
-}
-
-impl<'a> Unified<'a> {
-    /// `None` where the column is no dictionary.
-    fn of(column: usize, batches: &'a [RecordBatch]) -> Option<Unified<'a>> {
-        let mut places: HashMap<&'a str, i32> = HashMap::new();
-        let mut values = Vec::new();
-        let mut keys = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
-        for batch in batches {
-            let array = batch.column(column);
-            let DataType::Dictionary(_, _) = array.data_type() else { return None };
-            let dictionary = array.as_dictionary_opt::<Int32Type>()?;
-            let texts: &'a StringArray = dictionary.values().as_string_opt::<i32>()?;
-            let mut place_of = |text: Option<&'a str>| {
-                let Some(text) = text else { return NULL };
-                *places.entry(text).or_insert_with(|| {
-                    values.push(text);
-                    values.len() as i32 - 1
-                })
-            };
-            let map: Vec<i32> = texts.iter().map(&mut place_of).collect();
-            let in_batch = dictionary.keys();
-            match in_batch.nulls() {
-                _ if map.is_empty() => keys.resize(keys.len() + batch.num_rows(), NULL),
-                None => keys.extend(in_batch.values().iter().map(|key| map[*key as usize])),
-                Some(nulls) => keys.extend(
-                    in_batch
-                        .values()
-                        .iter()
-                        .zip(nulls)
-                        .map(|(key, is_there)| if is_there { map[*key as usize] } else { NULL }),
-                ),
-            }
-        }
-        Some(Unified { values, keys })
-    }
-
-    /// Each value's rank among all, from 1.
-    fn ranks(&self) -> Vec<u32> {
-        let mut by_text: Vec<u32> = (0..self.values.len() as u32).collect();
-        by_text.sort_unstable_by_key(|place| self.values[*place as usize]);
-        let mut ranks = vec![0; self.values.len()];
-        for (rank, place) in by_text.into_iter().enumerate() {
-            ranks[place as usize] = rank as u32 + 1;
-        }
-        ranks
-    }
-
-    fn gather(&self, order: &UInt32Array) -> ArrayRef {
-        if self.values.is_empty() {
-            return new_null_array(&weir_model::DataKind::Text.data_type(), order.len());
-        }
-        let keys: Vec<i32> = order.values().iter().map(|place| self.keys[*place as usize]).collect();
-        let nulls = keys.contains(&NULL).then(|| keys.iter().map(|key| *key != NULL).collect::<NullBuffer>());
-        let keys = keys.into_iter().map(|key| key.max(0)).collect::<ScalarBuffer<i32>>();
-        let values = Arc::new(StringArray::from_iter_values(&self.values));
-        Arc::new(DictionaryArray::new(Int32Array::new(keys, nulls), values))
-    }
 }

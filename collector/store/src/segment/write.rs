@@ -1,30 +1,117 @@
 //! One Parquet file: dictionaries for what repeats, delta for numbers, zstd over all, statistics by page, bloom
 //! filters on the ids that people look up.
 
-use arrow::array::RecordBatch;
+use std::ops::Range;
+
+use arrow::array::ArrayRef;
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use weir_model::{Column, DataKind, Table};
 
+use crate::StoreError;
+
 /// Rows that are read or skipped together; a core has one at a time.
 const ROW_GROUP_ROWS: usize = 131_072;
+/// Rows of a column that are gathered and encoded at a time: they stay in a core's cache.
+const AT_A_TIME: usize = 8_192;
 /// Ids that people look up.
 const LOOKED_UP: [&str; 2] = ["connection_id", "trace_id"];
 
-/// Rows as the bytes of a Parquet file.
-pub(crate) fn encode(table: &'static Table, rows: &RecordBatch) -> Result<Bytes, ParquetError> {
-    let properties = properties(table, rows.num_rows().min(ROW_GROUP_ROWS));
-    // Without Arrow's own schema beside Parquet's, text is plain text to every reader, ours too: read as views it is
-    // grouped and compared faster than as a dictionary for each batch.
-    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), table.schema(), options)?;
-    writer.write(rows)?;
-    Ok(writer.into_inner()?.into())
+/// The files that rows become, while their columns come one after another.
+pub(super) struct Files {
+    table: &'static Table,
+    files: Vec<File>,
+}
+
+struct File {
+    writer: SerializedFileWriter<Vec<u8>>,
+    groups: Vec<Group>,
+}
+
+/// A row group: its columns that are still to come, and those that came.
+struct Group {
+    rows: Range<usize>,
+    writers: std::vec::IntoIter<ArrowColumnWriter>,
+    chunks: Vec<ArrowColumnChunk>,
+}
+
+impl Files {
+    /// A file for each run of rows.
+    pub(super) fn begin(
+        table: &'static Table,
+        files: impl Iterator<Item = Range<usize>>,
+    ) -> Result<Files, ParquetError> {
+        let files = files.map(|rows| File::begin(table, rows)).collect::<Result<_, _>>()?;
+        Ok(Files { table, files })
+    }
+
+    /// The next column; `gather` gives its values for some rows.
+    pub(super) fn column(
+        &mut self,
+        number: usize,
+        gather: impl Fn(Range<usize>) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<(), StoreError> {
+        let schema = self.table.schema();
+        let field = schema.field(number);
+        for group in self.files.iter_mut().flat_map(|file| &mut file.groups) {
+            let mut writers: Vec<ArrowColumnWriter> = Vec::new();
+            for start in group.rows.clone().step_by(AT_A_TIME) {
+                let values = gather(start..group.rows.end.min(start + AT_A_TIME))?;
+                let leaves = compute_leaves(field, &values)?;
+                // A list or a map is several columns of Parquet's.
+                let missing = leaves.len() - writers.len();
+                writers.extend(group.writers.by_ref().take(missing));
+                for (writer, leaf) in writers.iter_mut().zip(&leaves) {
+                    writer.write(leaf)?;
+                }
+            }
+            for writer in writers {
+                group.chunks.push(writer.close()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files' bytes, in their order.
+    pub(super) fn finish(self) -> Result<Vec<Bytes>, ParquetError> {
+        self.files.into_iter().map(File::finish).collect()
+    }
+}
+
+impl File {
+    fn begin(table: &'static Table, rows: Range<usize>) -> Result<File, ParquetError> {
+        let properties = properties(table, rows.len().min(ROW_GROUP_ROWS));
+        // Without Arrow's own schema beside Parquet's, text is plain text to every reader, ours too: read as views it is
+        // grouped and compared faster than as a dictionary for each batch.
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), table.schema(), options)?;
+        let (writer, columns) = writer.into_serialized_writer()?;
+        let starts = rows.clone().step_by(ROW_GROUP_ROWS).enumerate();
+        let groups = starts.map(|(number, start)| {
+            let writers = columns.create_column_writers(number)?.into_iter();
+            Ok(Group { rows: start..rows.end.min(start + ROW_GROUP_ROWS), writers, chunks: Vec::new() })
+        });
+        let groups = groups.collect::<Result<_, ParquetError>>()?;
+        Ok(File { writer, groups })
+    }
+
+    fn finish(mut self) -> Result<Bytes, ParquetError> {
+        for group in self.groups {
+            let mut row_group = self.writer.next_row_group()?;
+            for chunk in group.chunks {
+                chunk.append_to_row_group(&mut row_group)?;
+            }
+            row_group.close()?;
+        }
+        Ok(self.writer.into_inner()?.into())
+    }
 }
 
 fn properties(table: &'static Table, group_rows: usize) -> WriterProperties {

@@ -16,6 +16,7 @@ use weir_model::{BatchMeta, Table, schema::SCHEMA_VERSION};
 
 use super::Shared;
 use crate::ack::Ack;
+use crate::busy::retry_after;
 use crate::encode::{Encoded, opening};
 
 /// First pause after a broken connection; doubles up to [`LAST_PAUSE`].
@@ -138,12 +139,13 @@ impl Lane {
         loop {
             self.wait_for_work().await;
             let before = *self.settled.borrow();
-            let ended = self.stream_once(&channel).await;
+            let Ended { why, asked } = self.stream_once(&channel).await;
             if *self.settled.borrow() > before {
                 pause = FIRST_PAUSE;
             }
-            self.note_broken(&ended, pause);
-            tokio::time::sleep(pause).await;
+            let this = asked.unwrap_or(pause).min(LAST_PAUSE);
+            self.note_broken(&why, this);
+            tokio::time::sleep(this).await;
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }
@@ -171,21 +173,23 @@ impl Lane {
     }
 
     /// One stream from its opening to its end; says why it ended.
-    async fn stream_once(self: &Arc<Self>, channel: &Channel) -> String {
+    async fn stream_once(self: &Arc<Self>, channel: &Channel) -> Ended {
         let mut client = FlightServiceClient::new(channel.clone());
         let mut acks = match client.do_put(self.clone().outgoing()).await {
             Ok(response) => response.into_inner(),
-            Err(status) => return describe(&status),
+            Err(status) => return Ended::by(&status),
         };
         loop {
             match acks.message().await {
                 Ok(Some(ack)) => {
                     if let Err(reason) = self.settle(&ack) {
-                        return reason;
+                        return Ended { why: reason, asked: None };
                     }
                 }
-                Ok(None) => return "the collector ended the stream".to_owned(),
-                Err(status) => return describe(&status),
+                Ok(None) => {
+                    return Ended { why: "the collector ended the stream".to_owned(), asked: None };
+                }
+                Err(status) => return Ended::by(&status),
             }
         }
     }
@@ -249,6 +253,15 @@ impl Lane {
     }
 }
 
-fn describe(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
+/// Why a stream ended, and when its collector asked us to come again.
+struct Ended {
+    why: String,
+    asked: Option<Duration>,
+}
+
+impl Ended {
+    fn by(status: &tonic::Status) -> Ended {
+        let why = format!("{:?}: {}", status.code(), status.message());
+        Ended { why, asked: retry_after(status) }
+    }
 }

@@ -2,6 +2,7 @@
 //! which exporters take as "don't come again".
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -9,13 +10,18 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+use tower::limit::GlobalConcurrencyLimitLayer;
 use weir_otlp::proto::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use weir_otlp::proto::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use weir_wire::busy;
 
 use super::{Intake, IntakeError, MAX_REQUEST_BYTES, partial_success};
+use crate::memory::RETRY;
 
 /// Requests of one connection that are read at the same time; more wait in the sender.
 const REQUESTS_PER_CONNECTION: usize = 16;
+/// How long a request may take to come and be stored: one that stalls must not keep others from being read.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 pub(super) async fn serve(
     listener: TcpListener,
@@ -23,11 +29,16 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     // The limit holds for the message as it comes and as it is unpacked.
+    let intake_bytes = intake.stage.budget().most();
     let service = TraceServiceServer::new(Traces { intake })
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(MAX_REQUEST_BYTES);
+    // What is being read isn't accounted for yet, so only so much is read as half of all room has.
+    let at_once = (intake_bytes / 2 / MAX_REQUEST_BYTES).max(1);
     Server::builder()
+        .timeout(REQUEST_TIME)
+        .layer(GlobalConcurrencyLimitLayer::new(at_once))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .add_service(service)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
@@ -51,6 +62,7 @@ impl TraceService for Traces {
             }
             // Without a hint of when to retry, exporters drop what is RESOURCE_EXHAUSTED, and keep what is UNAVAILABLE.
             Err(err @ IntakeError::TooLarge(_)) => Err(Status::resource_exhausted(err.to_string())),
+            Err(err @ IntakeError::Busy(_)) => Err(busy(err.to_string(), RETRY)),
             Err(err @ IntakeError::Unavailable(_)) => Err(Status::unavailable(err.to_string())),
         }
     }

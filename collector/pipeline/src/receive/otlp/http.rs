@@ -19,7 +19,7 @@ use flate2::read::MultiGzDecoder;
 use futures::StreamExt;
 use prost::Message;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use weir_otlp::Refused;
 use weir_otlp::json;
@@ -28,6 +28,7 @@ use weir_otlp::proto::trace::v1::ResourceSpans;
 
 use self::answer::{Format, Problem};
 use super::{INLINE_BYTES, Intake, IntakeError, MAX_REQUEST_BYTES};
+use crate::memory::NoRoom;
 
 /// Requests that are read at the same time; more wait, unread.
 const READ_AT_ONCE: usize = 64;
@@ -94,7 +95,9 @@ impl Receiver {
             Problem::unsupported("Content-Type must be application/x-protobuf or application/json".to_owned())
         })?;
         let is_gzip = is_gzip(request.headers())?;
-        let body = self.read(request.into_body()).await;
+        // Held until the spans have room of their own.
+        let mut room = None;
+        let body = self.read(request.into_body(), &mut room).await;
         let spans = match body {
             Ok(body) if body.len() <= INLINE_BYTES && !is_gzip => decode(format, &body),
             Ok(body) => tokio::task::spawn_blocking(move || {
@@ -112,34 +115,42 @@ impl Receiver {
         })?;
         self.intake.take(spans).await.map_err(|err| match err {
             IntakeError::TooLarge(_) => Problem::too_large(err.to_string()),
+            IntakeError::Busy(_) => Problem::busy(err.to_string()),
             IntakeError::Unavailable(_) => Problem::unavailable(err.to_string()),
         })
     }
 
-    async fn read(&self, body: Body) -> Result<Vec<u8>, Problem> {
+    async fn read(&self, body: Body, room: &mut Option<OwnedSemaphorePermit>) -> Result<Vec<u8>, Problem> {
         let _reading = self.reading.acquire().await.expect("nobody closes it");
         tokio::select! {
-            read = tokio::time::timeout(READ_TIME, read(body)) => {
+            read = tokio::time::timeout(READ_TIME, self.read_all(body, room)) => {
                 let slow = |_| Problem::timeout(format!("the request took more than {READ_TIME:?} to come"));
                 read.map_err(slow)?
             }
             () = self.stop.cancelled() => Err(Problem::unavailable("Weir is stopping".to_owned())),
         }
     }
-}
 
-/// The whole body, as it came.
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::new();
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|err| Problem::malformed(format!("the request ended early: {err}")))?;
-        if bytes.len() + chunk.len() > MAX_REQUEST_BYTES {
-            return Err(larger_than_the_limit());
+    /// The whole body, as it came, with room for what came.
+    async fn read_all(
+        &self,
+        body: Body,
+        room: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<Vec<u8>, Problem> {
+        let mut bytes = Vec::new();
+        let mut chunks = body.into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|err| Problem::malformed(format!("the request ended early: {err}")))?;
+            if bytes.len() + chunk.len() > MAX_REQUEST_BYTES {
+                return Err(larger_than_the_limit());
+            }
+            if self.intake.stage.budget().grow(room, chunk.len()).is_err() {
+                return Err(Problem::busy(self.intake.no_room(NoRoom::Busy).to_string()));
+            }
+            bytes.extend_from_slice(&chunk);
         }
-        bytes.extend_from_slice(&chunk);
+        Ok(bytes)
     }
-    Ok(bytes)
 }
 
 /// Gzip's content; no more than the limit is unpacked.

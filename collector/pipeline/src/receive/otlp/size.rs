@@ -1,25 +1,9 @@
-//! How large a request becomes as rows, and how much of that may be under way: each row repeats what OTLP says once of
-//! its resource and scope, so a small request can become very large.
+//! How large a request becomes as rows: each row repeats what OTLP says once of its resource and scope, so a small request
+//! can become very large.
 
 use prost::Message;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_model::SpanRow;
 use weir_otlp::proto::trace::v1::ResourceSpans;
-
-/// Bytes of rows that are under way at the same time, in all requests together; what comes beyond waits.
-const MAX_ROW_BYTES: usize = 256 << 20;
-/// What a permit stands for.
-const PERMIT_BYTES: usize = 1 << 10;
-
-/// The request would become more than fits.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the request becomes {bytes} bytes once each span has its resource's attributes, the limit is {MAX_ROW_BYTES}: \
-     send fewer spans at a time"
-)]
-pub(super) struct TooLarge {
-    bytes: usize,
-}
 
 /// About how many bytes of rows the spans become.
 pub(super) fn row_bytes(groups: &[ResourceSpans]) -> usize {
@@ -37,27 +21,6 @@ pub(super) fn row_bytes(groups: &[ResourceSpans]) -> usize {
     groups.iter().map(of_group).fold(0, usize::saturating_add)
 }
 
-/// Room for rows.
-#[derive(Debug)]
-pub(super) struct Budget(Semaphore);
-
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget(Semaphore::new(MAX_ROW_BYTES / PERMIT_BYTES))
-    }
-}
-
-impl Budget {
-    /// Waits until there is room for so many bytes; it is given back when the permit is dropped.
-    pub(super) async fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, TooLarge> {
-        if bytes > MAX_ROW_BYTES {
-            return Err(TooLarge { bytes });
-        }
-        let permits = bytes.div_ceil(PERMIT_BYTES) as u32;
-        Ok(self.0.acquire_many(permits).await.expect("nobody closes it"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use weir_otlp::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
@@ -65,6 +28,8 @@ mod tests {
     use weir_otlp::proto::trace::v1::{ScopeSpans, Span};
 
     use super::*;
+
+    use crate::memory::{Budget, NoRoom};
 
     /// 1,000 spans that share a resource of 1 MiB: 1 MiB on the wire, 1 GiB as rows.
     #[tokio::test]
@@ -77,9 +42,9 @@ mod tests {
             schema_url: String::new(),
         }];
         assert!(row_bytes(&groups) > 1000 << 20);
-        let budget = Budget::default();
+        let budget = Budget::new(256 << 20);
         let err = budget.room(row_bytes(&groups)).await.map(drop).expect_err("too large");
-        assert!(err.to_string().contains("send fewer spans at a time"), "{err}");
+        assert!(matches!(err, NoRoom::TooLarge { .. }), "{err}");
 
         groups[0].scope_spans[0].spans.truncate(10);
         assert!(budget.room(row_bytes(&groups)).await.is_ok());

@@ -75,6 +75,11 @@ impl Problem {
         Problem { status: StatusCode::SERVICE_UNAVAILABLE, code: Code::Unavailable, message }
     }
 
+    /// There is no room now; senders try again, too.
+    pub(super) fn busy(message: String) -> Problem {
+        Problem { status: StatusCode::TOO_MANY_REQUESTS, code: Code::ResourceExhausted, message }
+    }
+
     pub(super) fn internal(message: String) -> Problem {
         Problem { status: StatusCode::INTERNAL_SERVER_ERROR, code: Code::Internal, message }
     }
@@ -123,7 +128,7 @@ impl Format {
             Format::Json => text(&json!({"code": code, "message": problem.message})),
         };
         let mut response = self.response(problem.status, body);
-        if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&problem.status) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
