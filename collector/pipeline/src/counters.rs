@@ -132,7 +132,7 @@ fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> 
 }
 
 /// How many there are.
-const TOTALS: usize = 8;
+const TOTALS: usize = 9;
 
 /// What a stage could not do so far.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use serde_json::json;
 use weir_e2e::{Process, Weir, need_root, run, until};
 
 /// Requests of each program through each proxy.
@@ -23,9 +24,8 @@ const PROXIES: [(&str, &str, Start); 6] = [
     ("haproxy", "HTTP", |dir, port, back| haproxy(dir, port, back, "http")),
     ("haproxy", "TCP", |dir, port, back| haproxy(dir, port, back, "tcp")),
     ("nginx", "HTTP", |dir, port, back| {
-        let server = format!(
-            "location / {{ proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}"
-        );
+        let server =
+            "location / { proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection \"\"; }";
         nginx(dir, "http", "keepalive 8;", &format!("listen 127.0.0.1:{port}; {server}"), back)
     }),
     ("nginx", "TCP", |dir, port, back| {
@@ -47,7 +47,9 @@ async fn a_proxy_hides_nobody() -> anyhow::Result<()> {
     let port_of =
         || async { Ok(back.output().split("PORT ").nth(1).and_then(|port| port.trim().parse().ok())) };
     let (back_port, _) = until("the database's port", port_of).await?;
-    let callers = ["billing", "reports"].map(|name| caller(dir.path(), name));
+    let callers = [caller(dir.path(), "billing")?, caller(dir.path(), "reports")?];
+    let now = || run("date", ["-u", "+%FT%T.%N"]).map(|now| now.trim().to_owned());
+    let mut visits = Vec::new();
     for (place, (name, how, start)) in PROXIES.into_iter().enumerate() {
         let folder = dir.path().join(place.to_string());
         std::fs::create_dir(&folder)?;
@@ -57,46 +59,34 @@ async fn a_proxy_hides_nobody() -> anyhow::Result<()> {
             .await
             .with_context(|| proxy.output())?;
         proxy.must_run()?;
+        let began = now()?;
         // Both at once; how long a request is says whose it was.
-        let calls: Vec<_> = callers
-            .iter()
-            .enumerate()
-            .map(|(caller, program)| {
-                Command::new(program.as_ref().expect("a copy of curl"))
-                    .args(urls(port, place, caller))
-                    .spawn()
-            })
-            .collect::<Result<_, _>>()?;
+        let mut calls = Vec::new();
+        for (caller, program) in callers.iter().enumerate() {
+            calls.push(Command::new(program).args(urls(port, caller)).spawn()?);
+        }
         for mut call in calls {
             if !call.wait()?.success() {
                 bail!("a call through {name} ({how}) failed\n{}", proxy.output());
             }
         }
-        let paths = format!(
-            "select attributes['weir.path.origin'], cast(attributes['weir.exchange.request_bytes'] as bigint) >= {LONG}, count(*) \
-             from spans where kind = 'server' and source = 'stitched' and attributes['server.port'] = '{back_port}' \
-             and attributes['weir.path'] like '% > {name}%' and time >= timestamp '{}' group by 1, 2 order by 1, 2",
-            run("date", ["-u", "-d", "1 minute ago", "+%FT%T.%N"])?.trim()
-        );
-        let mut found = Vec::new();
-        let told = until(&format!("all calls through {name} ({how})"), || async {
-            let rows = weir.sql(&paths).await?;
-            let count =
-                |row: &Vec<serde_json::Value>| row[2].as_str().and_then(|count| count.parse::<usize>().ok());
-            let all: usize = rows.iter().filter_map(count).sum();
-            Ok((all >= 2 * EACH).then_some(rows))
-        })
-        .await;
-        match told {
-            Ok((rows, _)) => found.extend(rows),
-            Err(err) => bail!("{err:#}: {:?}", weir.sql(&paths).await?),
-        }
-        let expected = [("billing", false), ("reports", true)]
-            .map(|(origin, is_long)| vec![origin.into(), is_long.into(), EACH.to_string().into()]);
-        assert_eq!(found, expected, "{name} ({how})");
+        visits.push((format!("{name} ({how})"), name, began, now()?));
         proxy.kill()?;
-        // The next proxy's calls are told apart by when they were.
-        tokio::time::sleep(std::time::Duration::ZERO).await;
+    }
+    for (what, name, began, ended) in visits {
+        let paths = format!(
+            "select attributes['weir.path.origin'], \
+             cast(attributes['weir.exchange.request_bytes'] as bigint) >= {LONG}, count(*) \
+             from spans where kind = 'server' and source = 'stitched' \
+             and attributes['server.port'] = '{back_port}' and attributes['weir.path'] like '% > {name}%' \
+             and time between timestamp '{began}' and timestamp '{ended}' group by 1, 2 order by 1, 2"
+        );
+        let expected = [("billing", false), ("reports", true)]
+            .map(|(origin, is_long)| vec![json!(origin), json!(is_long), json!(EACH)]);
+        let right = || async { Ok((weir.sql(&paths).await? == expected).then_some(())) };
+        if let Err(err) = until(&format!("each call's origin behind {what}"), right).await {
+            bail!("{err:#}: {:?}", weir.sql(&paths).await?);
+        }
     }
     Ok(())
 }
@@ -105,8 +95,8 @@ async fn a_proxy_hides_nobody() -> anyhow::Result<()> {
 const LONG: usize = 1_000;
 
 /// One connection, many requests.
-fn urls(port: u16, place: usize, caller: usize) -> Vec<String> {
-    let path = if caller == 0 { format!("b{place}") } else { "r".repeat(LONG) };
+fn urls(port: u16, caller: usize) -> Vec<String> {
+    let path = if caller == 0 { "b".to_owned() } else { "r".repeat(LONG) };
     let mut arguments = vec!["-sS".to_owned(), "--fail".to_owned()];
     for _ in 0..EACH {
         arguments.extend([

@@ -177,10 +177,7 @@ async fn what_both_ends_tell_is_one_row_and_counts_once() -> anyhow::Result<()> 
             "select sum(connections), sum(client_bytes), sum(server_bytes) from flows where tls_sni = '{sni}'"
         ))
         .await?;
-    assert_eq!(sums[0][0], json!("1"), "{sums:?}");
-    for (sum, column) in [(1, "client_bytes"), (2, "server_bytes")] {
-        assert_eq!(sums[0][sum].as_str(), Some(row[column].to_string().as_str()), "{column}: {sums:?} {row}");
-    }
+    assert_eq!(sums[0], [json!(1), row["client_bytes"].clone(), row["server_bytes"].clone()], "{row}");
     Ok(())
 }
 
