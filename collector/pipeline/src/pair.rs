@@ -4,6 +4,7 @@
 //! |------------|------------------------------------------------------------------------|
 //! | `rows.rs`  | what pairing looks at in a batch of flows                                |
 //! | `count.rs` | what a row adds to what is counted already, in whatever order rows come   |
+//! | `totals.rs`| which rows keep their totals in files                                     |
 //! | `merge.rs` | rows of one connection and interval → one row, of both ends                |
 //! | `clocks.rs`| how far nodes' clocks are apart, by connections that both ends saw opening |
 //! | `choose.rs`| which end knows best, column by column                                    |
@@ -18,6 +19,7 @@ mod clocks;
 mod count;
 mod merge;
 mod rows;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,6 +103,10 @@ impl Arrivals for Pairing {
         filter_record_batch(&batch, &stays).expect("one mark a row")
     }
 
+    fn seal(&self, batches: Vec<RecordBatch>) -> Vec<RecordBatch> {
+        totals::thinned(batches)
+    }
+
     fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change> {
         self.merging.lock().merge(memory, crate::stage::now())
     }
@@ -125,9 +131,10 @@ fn counted(batch: &RecordBatch, flows: &Flows<'_>, rows: &[Option<Counts>]) -> R
         let of_its_own = i64::from(flows.state(row) & OPENED != 0);
         Some(rows[row].map_or(of_its_own, |counts| counts.connections))
     });
-    // They have done their work; the last row keeps them, for people.
-    for name in TOTALS {
-        set(name, &|row, said| said.filter(|_| flows.state(row) == CLOSED));
+    for (at, name) in TOTALS.into_iter().enumerate() {
+        // One that has no other row says it in its counters.
+        let is_said = |row: usize| flows.state(row) != (OPENED | CLOSED);
+        set(name, &|row, said| rows[row].map(|counts| counts.total[at]).or(said).filter(|_| is_said(row)));
     }
     RecordBatch::try_new(batch.schema(), columns).expect("the same columns, of the same types")
 }

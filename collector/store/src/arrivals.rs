@@ -58,6 +58,9 @@ pub trait Arrivals: Debug + Send + Sync {
     /// of those that they became one with, are left out.
     fn arrive(&self, batch: &RecordBatch, now: i64, is_again: bool) -> RecordBatch;
 
+    /// Rows that go into a file, as they are to be there.
+    fn seal(&self, batches: Vec<RecordBatch>) -> Vec<RecordBatch>;
+
     /// Which rows of `memory` (numbered batches, all that is not being sealed) are one.
     fn merge(&self, memory: &[(u64, RecordBatch)]) -> Vec<Change>;
 }

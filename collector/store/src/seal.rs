@@ -122,7 +122,14 @@ async fn seal_frozen(
     table: &'static Table,
     Frozen { batches, upto }: Frozen,
 ) -> Result<(), StoreError> {
-    let encoded = tokio::task::spawn_blocking(move || segment::files(table, &batches));
+    let arrivals = inner.arrivals.clone().filter(|arrivals| arrivals.table().name == table.name);
+    let encoded = tokio::task::spawn_blocking(move || {
+        let batches = match arrivals {
+            Some(arrivals) => arrivals.seal(batches),
+            None => batches,
+        };
+        segment::files(table, &batches)
+    });
     let encoded = encoded.await.map_err(|err| StoreError::Wal(format!("encoding panicked: {err}")))??;
     let mut files = Vec::with_capacity(encoded.len());
     for (number, file) in encoded.into_iter().enumerate() {

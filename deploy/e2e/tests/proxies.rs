@@ -24,8 +24,7 @@ const PROXIES: [(&str, &str, Start); 6] = [
     ("haproxy", "HTTP", |dir, port, back| haproxy(dir, port, back, "http")),
     ("haproxy", "TCP", |dir, port, back| haproxy(dir, port, back, "tcp")),
     ("nginx", "HTTP", |dir, port, back| {
-        let server =
-            "location / { proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection \"\"; }";
+        let server = "location / { proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection \"\"; }";
         nginx(dir, "http", "keepalive 8;", &format!("listen 127.0.0.1:{port}; {server}"), back)
     }),
     ("nginx", "TCP", |dir, port, back| {

@@ -80,12 +80,12 @@ table! {
     /// Connections that are told of for the first time: 1 in one row of each that was seen from its opening on, else 0. The
     /// sum is the number of connections, however many observers and intervals tell of them. Filled in by the collector.
     connections: Count [""] {ipfix: "newConnectionDeltaCount (278)"};
-    /// Payload bytes that the client has sent since the opening, up to the row's end. Probes send it, the collector counts
-    /// by it, and keeps it in the last row of a connection that has several; null elsewhere.
+    /// Payload bytes that the client has sent since the opening, as far as anybody had told when this row came. In the last
+    /// row of a connection that has several, and in some before it: the collector goes on from there. Null elsewhere.
     client_bytes_total: Int ["bytes"] {ipfix: "octetTotalCount (85)"};
     /// Payload bytes that the server has sent since the opening, as above.
     server_bytes_total: Int ["bytes"] {ipfix: "octetTotalCount (85)"};
-    /// Packets that the client has sent since the opening, as above; a probe's count starts again at 0 after 2^32.
+    /// Packets that the client has sent since the opening, as above.
     client_packets_total: Int ["packets"] {ipfix: "packetTotalCount (86)"};
     /// Packets that the server has sent since the opening, as above.
     server_packets_total: Int ["packets"] {ipfix: "packetTotalCount (86)"};

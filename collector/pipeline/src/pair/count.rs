@@ -58,6 +58,8 @@ struct Stored {
     state: u8,
     is_opening: bool,
     counted: [i64; 4],
+    /// All that was counted when it came, where it has that.
+    total: Option<[i64; 4]>,
     observers: u8,
     seen: [u32; 3],
 }
@@ -66,6 +68,8 @@ struct Stored {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) counted: [i64; 4],
+    /// All that is counted of its connection now.
+    pub(super) total: [i64; 4],
     pub(super) seen: [i64; 3],
     pub(super) connections: i64,
 }
@@ -138,6 +142,7 @@ impl Counting {
                 state: flow.state,
                 is_opening: flow.connections > 0 || flow.state & OPENED != 0,
                 counted: flow.counted,
+                total: flow.totals,
                 observers: flow.observers,
                 seen: flow.seen.map(|seen| seen as u32),
             };
@@ -205,6 +210,12 @@ impl Counting {
                 }
             }
         }
+        let totals = of_this.iter().filter_map(|stored| stored.total);
+        if let Some(total) = totals.reduce(|one, other| std::array::from_fn(|at| one[at].max(other[at]))) {
+            known.counted = total;
+            known.is_connection = true;
+            return known;
+        }
         if of_this.iter().any(|stored| stored.is_opening) {
             known.counted = sum(&mut of_this.iter());
             known.is_connection = true;
@@ -261,6 +272,7 @@ fn add(known: &mut Known, flow: &Flow) -> Counts {
         counts.counted[at] = (total - *counted).max(0);
         *counted = (*counted).max(total);
     }
+    counts.total = known.counted;
     let before = highest(&known.seen);
     for (_, seen) in observers(flow.observers, &mut known.seen) {
         for (sum, seen) in seen.iter_mut().zip(flow.seen) {

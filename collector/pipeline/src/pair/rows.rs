@@ -57,13 +57,13 @@ pub(super) struct Flows<'a> {
     end_times: &'a PrimitiveArray<TimestampNanosecondType>,
     opened_times: &'a PrimitiveArray<TimestampNanosecondType>,
     counted: [&'a Int64Array; 4],
-    totals: Option<[&'a Int64Array; 4]>,
+    totals: [&'a Int64Array; 4],
     seen: [&'a Int64Array; 3],
     connections: &'a Int64Array,
 }
 
-/// All columns that [`Flows`] reads, but for the totals, which hardly any stored row has.
-pub(super) const COLUMNS: [&str; 20] = [
+/// All columns that [`Flows`] reads.
+pub(super) const COLUMNS: [&str; 24] = [
     "time",
     "end_time",
     "opened_time",
@@ -80,6 +80,10 @@ pub(super) const COLUMNS: [&str; 20] = [
     COUNTED[1],
     COUNTED[2],
     COUNTED[3],
+    TOTALS[0],
+    TOTALS[1],
+    TOTALS[2],
+    TOTALS[3],
     "connections",
     SEEN[0],
     SEEN[1],
@@ -141,7 +145,7 @@ impl<'a> Flows<'a> {
             end_times: time("end_time")?,
             opened_times: time("opened_time")?,
             counted: numbers(batch, COUNTED)?,
-            totals: numbers(batch, TOTALS),
+            totals: numbers(batch, TOTALS)?,
             seen: numbers(batch, SEEN)?,
             connections: numbers(batch, ["connections"])?[0],
         })
@@ -161,7 +165,7 @@ impl<'a> Flows<'a> {
         let value =
             |array: &PrimitiveArray<TimestampNanosecondType>| array.is_valid(row).then(|| array.value(row));
         let at = |array: &&Int64Array| if array.is_valid(row) { array.value(row) } else { 0 };
-        let totals = self.totals.filter(|totals| totals.iter().all(|total| total.is_valid(row)));
+        let has_totals = self.totals.iter().all(|total| total.is_valid(row));
         Some(Flow {
             key: self.key(row)?,
             is_by_addresses: self.is_udp.get(row)?,
@@ -171,7 +175,7 @@ impl<'a> Flows<'a> {
             end_time: value(self.end_times).unwrap_or(time),
             opened: value(self.opened_times),
             counted: self.counted.each_ref().map(at),
-            totals: totals.map(|totals| totals.each_ref().map(at)),
+            totals: has_totals.then(|| self.totals.each_ref().map(at)),
             seen: self.seen.each_ref().map(at),
             connections: at(&self.connections),
         })

@@ -170,22 +170,31 @@ fn what_is_no_probe_s_stays_as_it_is() {
     assert_eq!(rows[1].client_bytes, 100);
 }
 
+/// A file has what a start needs: one total a connection, the highest; and people's: that of the last row.
 #[test]
-fn the_last_row_of_a_long_connection_keeps_its_totals() {
-    let totals = |row: FlowRow| FlowRow {
-        client_bytes_total: Some(900),
-        server_bytes_total: Some(9_000),
-        client_packets_total: Some(30),
-        server_packets_total: Some(30),
-        ..row
+fn a_file_has_one_total_of_each_connection() {
+    let row = |connection: u64, state: &str, total: i64| FlowRow {
+        connection_id: Some(format!("{connection:016x}").into()),
+        state: Some(state.into()),
+        client_bytes: 100,
+        client_bytes_total: Some(total),
+        server_bytes_total: Some(0),
+        client_packets_total: Some(0),
+        server_packets_total: Some(0),
+        ..client_row()
     };
-    let ongoing = totals(FlowRow { state: Some("ongoing".into()), ..client_row() });
-    let rows = visible(
-        &[vec![FlowRow { state: Some("closed".into()), ..totals(client_row()) }], vec![ongoing]],
-        &[false, false],
-    );
-    assert_eq!(rows[0].client_bytes_total, Some(900));
-    assert_eq!((rows[1].client_bytes_total, rows[1].client_bytes), (None, 0), "told before");
+    let batches = [
+        vec![row(1, "opened", 100), row(2, "ongoing", 700), row(1, "ongoing", 200)],
+        vec![row(1, "closed", 300), row(2, "ongoing", 600), client_row()],
+    ];
+    let batches = batches.iter().map(|rows| FlowRow::to_batch(rows)).collect();
+    let totals: Vec<Vec<Option<i64>>> = totals::thinned(batches)
+        .iter()
+        .map(|batch| {
+            FlowRow::from_batch(batch).expect("rows").iter().map(|row| row.client_bytes_total).collect()
+        })
+        .collect();
+    assert_eq!(totals, [vec![None, Some(700), None], vec![Some(300), None, None]]);
 }
 
 proptest! {

@@ -86,6 +86,7 @@ fn count_all(counting: &mut Counting, rows: &[FlowRow], now: i64) -> Counts {
             sum.counted[at] += counts.counted[at];
         }
         sum.connections += counts.connections;
+        sum.total = counts.total;
     }
     sum
 }
@@ -177,8 +178,11 @@ proptest! {
                 client_bytes: counts.counted[0],
                 server_bytes: counts.counted[1],
                 connections: counts.connections,
-                client_bytes_total: None,
-                server_bytes_total: None,
+                // As in a file: not each row has them.
+                client_bytes_total: (place % 2 == 0).then_some(counts.total[0]),
+                server_bytes_total: (place % 2 == 0).then_some(counts.total[1]),
+                client_packets_total: (place % 2 == 0).then_some(0),
+                server_packets_total: (place % 2 == 0).then_some(0),
                 ..row.clone()
             });
         }
