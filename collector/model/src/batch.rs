@@ -55,6 +55,9 @@ pub struct BatchMeta {
 }
 
 impl BatchMeta {
+    /// What each begins with, encoded.
+    pub const BEGINS: &[u8] = b"{\"schema_version\":";
+
     /// Metadata of the `sequence`th batch of `R`'s table.
     pub fn of<R: Row>(node: &str, boot_id: &str, sequence: u64) -> BatchMeta {
         BatchMeta {
@@ -191,5 +194,6 @@ mod tests {
     fn metadata_survives_its_round_trip() {
         let meta = BatchMeta::of::<FlowRow>("node-a", "b1", 42);
         assert_eq!(BatchMeta::decode(&meta.encode()).expect("decodes"), meta);
+        assert!(meta.encode().starts_with(BatchMeta::BEGINS));
     }
 }

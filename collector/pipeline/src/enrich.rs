@@ -3,6 +3,7 @@
 //! | file         | subject                                                                        |
 //! |--------------|--------------------------------------------------------------------------------|
 //! | `columns.rs` | a batch's columns with the names filled in; what could not be told               |
+//! | `texts.rs`   | a text column as keys into its distinct texts                                     |
 //! | `tables.rs`  | which columns of which table tell of an end                                      |
 //! | `watch.rs`   | Kubernetes' API → history, and rows of `k8s_objects`                              |
 //! | `restore.rs` | rows of `k8s_objects` → the history that there was before a restart               |
@@ -16,6 +17,7 @@ mod columns;
 mod restore;
 pub(crate) mod status;
 mod tables;
+mod texts;
 pub(crate) mod watch;
 
 use std::collections::{HashMap, HashSet};

@@ -126,12 +126,18 @@ pub(crate) struct Budget {
     room: Arc<Semaphore>,
     most: usize,
     waiting: AtomicUsize,
+    patience: Duration,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Budget {
         let most = bytes.max(PERMIT_BYTES);
-        Budget { room: Arc::new(Semaphore::new(most / PERMIT_BYTES)), most, waiting: AtomicUsize::new(0) }
+        Budget {
+            room: Arc::new(Semaphore::new(most / PERMIT_BYTES)),
+            most,
+            waiting: AtomicUsize::new(0),
+            patience: PATIENCE,
+        }
     }
 
     /// The most that there ever is.
@@ -151,7 +157,7 @@ impl Budget {
             return Err(NoRoom::Busy);
         }
         let acquired = self.room.clone().acquire_many_owned(permits);
-        match tokio::time::timeout(PATIENCE, acquired).await {
+        match tokio::time::timeout(self.patience, acquired).await {
             Ok(permit) => Ok(permit.expect("nobody closes it")),
             Err(_) => Err(NoRoom::Busy),
         }
@@ -210,13 +216,12 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_finds_no_room_waits_a_little_and_no_more_wait_than_fit() {
-        let budget = Arc::new(Budget::new(100 << 10));
-        assert_eq!(
-            budget.room(101 << 10).await.err(),
-            Some(NoRoom::TooLarge { bytes: 101 << 10, most: 100 << 10 })
-        );
+    #[tokio::test]
+    async fn who_finds_no_room_waits_and_no_more_wait_than_fit() {
+        let patience = Duration::from_hours(1);
+        let budget = Arc::new(Budget { patience, ..Budget::new(100 << 10) });
+        let too_large = NoRoom::TooLarge { bytes: 101 << 10, most: 100 << 10 };
+        assert_eq!(budget.room(101 << 10).await.err(), Some(too_large));
         let all = budget.room(100 << 10).await.expect("room");
         let second = tokio::spawn({
             let budget = budget.clone();
@@ -227,11 +232,17 @@ mod tests {
         }
         assert_eq!(budget.room(60 << 10).await.err(), Some(NoRoom::Busy), "as much as fits waits already");
         drop(all);
-        let second = second.await.expect("asked").expect("room");
-        assert_eq!(budget.room(60 << 10).await.err(), Some(NoRoom::Busy), "nobody gives any back in time");
-        drop(second);
-        assert!(budget.room(100 << 10).await.is_ok());
+        drop(second.await.expect("asked").expect("room"));
+        assert!(budget.room(100 << 10).await.is_ok(), "all of it is back");
         assert_eq!(budget.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_vain_is_sent_away() {
+        let budget = Budget { patience: Duration::from_millis(1), ..Budget::new(100 << 10) };
+        let _most = budget.room(60 << 10).await.expect("room");
+        assert_eq!(budget.room(60 << 10).await.err(), Some(NoRoom::Busy));
+        assert!(budget.room(40 << 10).await.is_ok(), "who needs less has it");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -42,6 +43,8 @@ pub(crate) struct Assembly {
     full: Notify,
     /// They were looked at.
     settled: Notify,
+    /// Nobody looks any more.
+    is_over: AtomicBool,
 }
 
 impl Assembly {
@@ -75,6 +78,7 @@ impl Assembly {
             most,
             full: Notify::new(),
             settled: Notify::new(),
+            is_over: AtomicBool::new(false),
         }
     }
 
@@ -82,7 +86,7 @@ impl Assembly {
     pub(crate) async fn room(&self) {
         loop {
             let settled = self.settled.notified();
-            if self.counts().waiting < self.most {
+            if self.counts().waiting < self.most || self.is_over.load(Ordering::Acquire) {
                 return;
             }
             self.full.notify_one();
@@ -179,6 +183,7 @@ pub(crate) async fn run(stage: Arc<Stage>, stop: CancellationToken) {
                 }
             }
         }
+        stage.assembly().is_over.store(is_last, Ordering::Release);
         stage.assembly().settled.notify_waiters();
         if is_last {
             return;

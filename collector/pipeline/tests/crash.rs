@@ -1,7 +1,7 @@
 //! A real collector in a process of its own is killed with SIGKILL again and again while a sender keeps sending, and
 //! sealing goes on all the time. Every acknowledged row is there after each kill, and at the end every row, once.
 //!
-//! The moments are drawn from a seed that is printed; `WEIR_SEED=17` plays it again.
+//! The moments are drawn from a seed that is printed; `WEIR_SEED=17` plays it again, `WEIR_KILLS=100` kills as often.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -23,7 +23,7 @@ use weir_model::{FlowRow, Row, SpanRow, Table};
 use weir_store::{Store, StoreConfig};
 use weir_wire::{Shipper, ShipperConfig};
 
-/// Kills in one run.
+/// Kills in one run, unless `WEIR_KILLS` says otherwise.
 const ROUNDS: usize = 12;
 /// Where the child finds its folder; its absence says that we are not the child.
 const FOLDER: &str = "WEIR_CRASH_TEST_FOLDER";
@@ -198,7 +198,8 @@ async fn kill_9_at_any_moment_loses_no_acknowledged_row_and_doubles_none() {
     let (stop, stopped) = watch::channel(false);
     let sender = tokio::spawn(send_until(stopped, shipper.clone(), Random(seed + 1)));
     let mut kills_while_sealing = 0;
-    for round in 0..ROUNDS {
+    let rounds = std::env::var("WEIR_KILLS").map_or(ROUNDS, |kills| kills.parse().unwrap());
+    for round in 0..rounds {
         let enough = shipper.stats().acked_rows + 300 + random.below(4_000);
         while shipper.stats().acked_rows < enough {
             tokio::time::sleep(Duration::from_millis(random.below(3))).await;
@@ -228,7 +229,7 @@ async fn kill_9_at_any_moment_loses_no_acknowledged_row_and_doubles_none() {
     assert!(sealed > sent / 2, "only {sealed} of {sent} rows were sealed");
     assert_eq!(count(&spans), count(&weir_stitch::spans_of_flows(&(0..sent).map(flow).collect::<Vec<_>>())));
     println!(
-        "{sent} rows in {} batches, {} sent again, {ROUNDS} kills, {kills_while_sealing} of them while files were written",
+        "{sent} rows in {} batches, {} sent again, {rounds} kills, {kills_while_sealing} of them while files were written",
         stats.queued_batches,
         stats.sent_batches - stats.queued_batches,
     );

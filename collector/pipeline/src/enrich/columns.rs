@@ -1,24 +1,23 @@
-//! A batch's columns with the names filled in. Column by column, and one look at the history for each holder of a batch:
-//! rows repeat a lot.
+//! A batch's columns with the names filled in. One look at the history for each holder of a batch, and one at each text: rows
+//! repeat a lot.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::Int32Type;
+use arrow::array::{ArrayRef, RecordBatch};
+use hashbrown::HashMap;
 use weir_identity::{Answer, Fixed, History, Holders};
-use weir_model::kinds::{Kind, Port, Text, Time};
-use weir_model::{DataKind, SmolStr};
+use weir_model::SmolStr;
+use weir_model::kinds::{Kind, Port, Time};
 
 use super::tables::{End, Ends, IDENTITY, NAME, NODE, POD};
+use super::texts::{NONE, Texts};
 
 /// What could not be told.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
     /// Pods by UID, with the time of their newest row.
-    pub(super) pods: HashMap<SmolStr, i64>,
+    pub(super) pods: std::collections::HashMap<SmolStr, i64>,
     /// Ends of rows: those of these pods, and addresses of pod networks that nobody is known to have had.
     pub(super) ends: u64,
 }
@@ -36,29 +35,23 @@ pub(super) fn name(
     let Some(times) = batch.column_by_name("time").and_then(Time::values) else { return (None, missing) };
     let span = (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0));
     let asked = Asked { history, fixed, is_in_cluster, times: &times, span };
-    let mut named = Vec::new();
-    let mut identities = Vec::new();
-    for end in table.ends {
-        let mut filled = asked.end(batch, end, &mut missing);
-        if table.has_direction && is_in_cluster {
-            identities.push((filled.column(IDENTITY).clone(), filled.column(NODE).clone()));
-        }
-        let Filled { columns, is_changed, .. } = filled;
-        for ((name, column), is_changed) in end.filled.into_iter().zip(columns).zip(is_changed) {
-            if let Some(column) = column.filter(|_| is_changed && !name.is_empty()) {
-                named.push((name, column));
-            }
-        }
-    }
+    let mut ends: Vec<Filled<'_>> =
+        table.ends.iter().map(|end| asked.end(batch, end, &mut missing)).collect();
+    let mut named: Vec<(&'static str, ArrayRef)> = Vec::new();
     if table.has_direction
         && is_in_cluster
-        && let [client, server] = identities.as_slice()
+        && let [client, server] = ends.as_mut_slice()
     {
-        let direction = (0..times.len()).map(|row| direction(client, server, row).map(SmolStr::new_static));
-        let own = values(batch, "direction", times.len());
-        let told: Vec<Option<SmolStr>> = direction.zip(&own).map(|(new, own)| new.or(own.clone())).collect();
-        if told != own {
-            named.push(("direction", told));
+        let directions = directions(batch, client, server);
+        if directions.is_changed {
+            named.push(("direction", directions.array()));
+        }
+    }
+    for Filled { names, columns, .. } in ends {
+        for (name, column) in names.into_iter().zip(columns) {
+            if let Some(column) = column.filter(|column| column.is_changed && !name.is_empty()) {
+                named.push((name, column.array()));
+            }
         }
     }
     let named = if named.is_empty() { None } else { with_columns(batch, named) };
@@ -79,25 +72,62 @@ struct Asked<'a> {
 struct Filled<'a> {
     batch: &'a RecordBatch,
     names: [&'static str; 8],
-    columns: [Option<Vec<Option<SmolStr>>>; 8],
-    is_changed: [bool; 8],
+    columns: [Option<Texts>; 8],
+}
+
+/// An answer, as keys into an end's columns.
+#[derive(Clone, Debug)]
+struct Told {
+    keys: [i32; 8],
+    /// Who is at an address of its node's: no other pod or service of that address.
+    is_of_node: bool,
+    /// A part of the control plane that is no pod.
+    is_part: bool,
 }
 
 impl Filled<'_> {
-    fn column(&mut self, place: usize) -> &mut Vec<Option<SmolStr>> {
-        let read = || values(self.batch, self.names[place], self.batch.num_rows());
-        self.columns[place].get_or_insert_with(read)
+    fn column(&mut self, place: usize) -> &mut Texts {
+        self.columns[place].get_or_insert_with(|| Texts::of(self.batch, self.names[place]))
     }
 
-    fn get(&mut self, place: usize, row: usize) -> Option<&SmolStr> {
-        self.column(place)[row].as_ref()
+    fn has(&mut self, place: usize, row: usize) -> bool {
+        self.column(place).has(row)
     }
 
-    fn set(&mut self, place: usize, row: usize, text: Option<SmolStr>) {
-        let own = &mut self.column(place)[row];
-        if *own != text {
-            *own = text;
-            self.is_changed[place] = true;
+    fn is(&mut self, place: usize, row: usize, text: &str) -> bool {
+        self.column(place).get(row).is_some_and(|own| own == text)
+    }
+
+    fn set(&mut self, place: usize, row: usize, text: &SmolStr) {
+        let column = self.column(place);
+        let key = column.key_of(text);
+        column.set(row, key);
+    }
+
+    fn told(&mut self, answer: &Answer) -> Told {
+        let Answer { identity, pod, namespace, workload, workload_kind, node, zone, name } = answer;
+        let fields = [identity, pod, namespace, workload, workload_kind, node, zone, name];
+        let mut keys = [NONE; 8];
+        for (place, field) in fields.into_iter().enumerate() {
+            if let Some(text) = field {
+                keys[place] = self.column(place).key_of(text);
+            }
+        }
+        let identity = identity.as_deref();
+        Told {
+            keys,
+            is_of_node: matches!(identity, Some("node" | "control-plane")),
+            is_part: identity == Some("control-plane") && pod.is_none(),
+        }
+    }
+
+    /// Adds to a row what it doesn't say itself. `is_sure`: it is better than what the row says (a pod's UID, a process).
+    fn fill(&mut self, row: usize, told: &Told, is_sure: bool) {
+        for (place, key) in told.keys.into_iter().enumerate().filter(|(_, key)| *key != NONE) {
+            let column = self.column(place);
+            if is_sure && [IDENTITY, POD].contains(&place) || !column.has(row) {
+                column.set(row, key);
+            }
         }
     }
 }
@@ -105,64 +135,65 @@ impl Filled<'_> {
 impl Asked<'_> {
     fn end<'b>(&self, batch: &'b RecordBatch, end: &End, missing: &mut Missing) -> Filled<'b> {
         let rows = self.times.len();
-        let columns = [const { None }; 8];
-        let mut filled = Filled { batch, names: end.filled, columns, is_changed: [false; 8] };
-        let (uids, addresses) = (Distinct::of(batch, end.uid), Distinct::of(batch, end.ip));
+        let mut filled = Filled { batch, names: end.filled, columns: [const { None }; 8] };
+        let (uids, addresses) = (Texts::of(batch, end.uid), Texts::of(batch, end.ip));
         let ports = batch.column_by_name(end.port).and_then(Port::values).unwrap_or_else(|| vec![None; rows]);
-        let sni = values(batch, end.sni, rows);
-        let pods: Vec<Option<Answer>> = uids
-            .texts
-            .iter()
-            .map(|uid| self.history.pod_by_uid(uid.as_deref()?, *self.times.first()?))
-            .collect();
+        let sni = Texts::of(batch, end.sni);
+        let first = self.times.first().copied().unwrap_or_default();
+        let pods = uids.texts().iter().map(|uid| self.history.pod_by_uid(uid, first));
+        let pods: Vec<Option<Told>> = pods.map(|answer| Some(filled.told(&answer?))).collect();
         let holders: Vec<Option<Address<'_>>> =
-            addresses.texts.iter().map(|text| self.address(text.as_deref()?)).collect();
-        let mut described: HashMap<_, Answer> = HashMap::new();
+            addresses.texts().iter().map(|text| self.address(text, &mut filled)).collect();
+        let mut described: HashMap<_, Told> = HashMap::new();
         for row in 0..rows {
             let at = self.times[row];
-            if let Some(key) = uids.key(row) {
-                match (&pods[key], &uids.texts[key]) {
-                    (Some(answer), _) => fill(&mut filled, row, answer, true),
+            if let Some(uid) = uids.get(row) {
+                match &pods[uids.key(row) as usize] {
+                    Some(told) => filled.fill(row, told, true),
                     // A name: who sent it has asked already.
-                    (None, Some(uid)) if self.is_in_cluster && is_uid(uid) => missing.note(uid, at),
-                    (None, _) => {}
+                    None if self.is_in_cluster && is_uid(uid) => missing.note(uid, at),
+                    None => {}
                 }
                 continue;
             }
-            let Some(address) = addresses.key(row).and_then(|key| holders[key].as_ref()) else { continue };
-            let is_process = filled.get(IDENTITY, row).is_some_and(|own| own == "process");
+            let address = usize::try_from(addresses.key(row)).ok().and_then(|key| holders[key].as_ref());
+            let Some(address) = address else { continue };
+            let is_process = filled.is(IDENTITY, row, "process");
             let Some(pick) = address.holders.pick(ports[row], at) else {
-                let part = address.holders.part(ports[row], at);
-                let answer = part.or_else(|| address.fixed.clone());
-                if let Some(answer) = &answer {
-                    fill(&mut filled, row, answer, false);
+                if let Some(part) = address.holders.part(ports[row], at) {
+                    let told = filled.told(&part);
+                    filled.fill(row, &told, false);
+                } else if let Some(told) = &address.fixed {
+                    filled.fill(row, told, false);
                 }
-                if !is_process && filled.get(IDENTITY, row).is_none() {
+                if !is_process && !filled.has(IDENTITY, row) {
                     missing.ends += u64::from(address.otherwise == Some("unknown"));
-                    filled.set(IDENTITY, row, address.otherwise.map(SmolStr::new_static));
+                    if let Some(otherwise) = address.otherwise {
+                        filled.set(IDENTITY, row, &SmolStr::new_static(otherwise));
+                    }
                 }
-                let is_outside = filled.get(IDENTITY, row).is_some_and(|own| own == "external");
-                if is_outside && sni[row].is_some() && filled.get(NAME, row).is_none() {
-                    filled.set(NAME, row, sni[row].clone());
+                if let Some(name) = sni.get(row)
+                    && filled.is(IDENTITY, row, "external")
+                    && !filled.has(NAME, row)
+                {
+                    filled.set(NAME, row, name);
                 }
                 continue;
             };
-            let answer = described.entry(pick.key()).or_insert_with(|| self.history.describe(&pick));
-            // A process that was seen on its node is no other pod or service of that address.
-            let is_told = !is_process || matches!(answer.identity.as_deref(), Some("node" | "control-plane"));
-            if is_told {
-                let is_part = answer.identity.as_deref() == Some("control-plane") && answer.pod.is_none();
-                fill(&mut filled, row, answer, is_part && is_process);
+            let told =
+                described.entry(pick.key()).or_insert_with(|| filled.told(&self.history.describe(&pick)));
+            if !is_process || told.is_of_node {
+                filled.fill(row, told, told.is_part && is_process);
             }
         }
         filled
     }
 
-    fn address(&self, text: &str) -> Option<Address<'_>> {
+    fn address(&self, text: &str, filled: &mut Filled<'_>) -> Option<Address<'_>> {
         let address: IpAddr = text.parse().ok()?;
         Some(Address {
             holders: self.history.holders(address, self.span.0, self.span.1),
-            fixed: self.fixed.who(address),
+            fixed: self.fixed.who(address).map(|answer| filled.told(&answer)),
             otherwise: self.otherwise(address.to_canonical()),
         })
     }
@@ -182,7 +213,7 @@ impl Asked<'_> {
 /// What is known of an address, at any time.
 struct Address<'a> {
     holders: Holders<'a>,
-    fixed: Option<Answer>,
+    fixed: Option<Told>,
     otherwise: Option<&'static str>,
 }
 
@@ -199,34 +230,54 @@ fn is_uid(text: &str) -> bool {
     matches!(text.len(), 32 | 36) && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
-/// Adds to a row what it doesn't say itself. `is_sure`: it is better than what the row says (a pod's UID, a process).
-fn fill(filled: &mut Filled<'_>, row: usize, answer: &Answer, is_sure: bool) {
-    let Answer { identity, pod, namespace, workload, workload_kind, node, zone, name } = answer;
-    let fields = [identity, pod, namespace, workload, workload_kind, node, zone, name];
-    for (place, field) in fields.into_iter().enumerate() {
-        if field.is_none() {
+/// The directions of a batch's rows; what they say themselves stands where an end is not known well enough.
+fn directions<'a>(batch: &'a RecordBatch, client: &mut Filled<'a>, server: &mut Filled<'a>) -> Texts {
+    let mut own = Texts::of(batch, "direction");
+    let [client_kinds, server_kinds] = [&mut *client, &mut *server].map(|end| {
+        let kinds = end.column(IDENTITY).texts().iter();
+        kinds.map(|identity| EndKind::of(identity)).collect::<Vec<_>>()
+    });
+    let words = ["ingress", "egress", "node", "internal"].map(SmolStr::new_static);
+    for row in 0..batch.num_rows() {
+        let kind = |end: &mut Filled<'_>, kinds: &[EndKind]| {
+            usize::try_from(end.column(IDENTITY).key(row)).ok().map(|key| kinds[key])
+        };
+        let (Some(client_is), Some(server_is)) = (kind(client, &client_kinds), kind(server, &server_kinds))
+        else {
             continue;
-        }
-        if is_sure && [IDENTITY, POD].contains(&place) || filled.get(place, row).is_none() {
-            filled.set(place, row, field.clone());
-        }
+        };
+        let place = match (client_is, server_is) {
+            (EndKind::Outside, EndKind::Outside) => continue,
+            (EndKind::Outside, _) => 0,
+            (_, EndKind::Outside) => 1,
+            (EndKind::Host, EndKind::Host) if is_same_node(client, server, row) => 2,
+            _ => 3,
+        };
+        let key = own.key_of(&words[place]);
+        own.set(row, key);
     }
+    own
 }
 
-type Where = (Vec<Option<SmolStr>>, Vec<Option<SmolStr>>);
+fn is_same_node(client: &mut Filled<'_>, server: &mut Filled<'_>, row: usize) -> bool {
+    let node = client.column(NODE).get(row);
+    node.is_some() && node == server.column(NODE).get(row)
+}
 
-/// As `direction` of `flows` says; `None` where an end is not known well enough.
-fn direction(client: &Where, server: &Where, row: usize) -> Option<&'static str> {
-    let is_outside = |identity: &str| identity == "external";
-    let (client_is, server_is) = (client.0[row].as_deref()?, server.0[row].as_deref()?);
-    match (is_outside(client_is), is_outside(server_is)) {
-        (true, true) => None,
-        (true, false) => Some("ingress"),
-        (false, true) => Some("egress"),
-        (false, false) => {
-            let is_host = |identity: &str| matches!(identity, "process" | "node");
-            let same_node = client.1[row].is_some() && client.1[row] == server.1[row];
-            Some(if same_node && is_host(client_is) && is_host(server_is) { "node" } else { "internal" })
+/// What of an end decides a direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndKind {
+    Outside,
+    Host,
+    Other,
+}
+
+impl EndKind {
+    fn of(identity: &str) -> EndKind {
+        match identity {
+            "external" => EndKind::Outside,
+            "process" | "node" => EndKind::Host,
+            _ => EndKind::Other,
         }
     }
 }
@@ -244,49 +295,11 @@ fn is_global(address: IpAddr) -> bool {
     }
 }
 
-/// A text column as keys into its distinct values.
-struct Distinct {
-    keys: Vec<Option<usize>>,
-    texts: Vec<Option<SmolStr>>,
-}
-
-impl Distinct {
-    fn of(batch: &RecordBatch, name: &str) -> Distinct {
-        Distinct::read(batch, name).unwrap_or(Distinct { keys: Vec::new(), texts: Vec::new() })
-    }
-
-    fn read(batch: &RecordBatch, name: &str) -> Option<Distinct> {
-        let array = cast(batch.column_by_name(name)?, &DataKind::Text.data_type()).ok()?;
-        let dictionary = array.as_dictionary_opt::<Int32Type>()?;
-        let texts = dictionary.values().as_string_opt::<i32>()?;
-        Some(Distinct {
-            keys: dictionary.keys().iter().map(|key| key.map(|key| key as usize)).collect(),
-            texts: texts.iter().map(|text| text.map(SmolStr::new)).collect(),
-        })
-    }
-
-    fn key(&self, row: usize) -> Option<usize> {
-        self.keys.get(row).copied().flatten()
-    }
-}
-
-fn values(batch: &RecordBatch, column: &str, rows: usize) -> Vec<Option<SmolStr>> {
-    batch.column_by_name(column).and_then(Text::values).unwrap_or_else(|| vec![None; rows])
-}
-
 /// The batch with these columns, added or replaced.
-fn with_columns(
-    batch: &RecordBatch,
-    named: Vec<(&'static str, Vec<Option<SmolStr>>)>,
-) -> Option<RecordBatch> {
+fn with_columns(batch: &RecordBatch, named: Vec<(&'static str, ArrayRef)>) -> Option<RecordBatch> {
     let mut fields = batch.schema().fields().iter().cloned().collect::<Vec<_>>();
     let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
-    for (name, texts) in named {
-        let mut builder = Text::builder(texts.len());
-        for text in &texts {
-            Text::append(&mut builder, text);
-        }
-        let array = Text::finish(builder);
+    for (name, array) in named {
         let field = Arc::new(arrow::datatypes::Field::new(name, array.data_type().clone(), true));
         if let Some(at) = fields.iter().position(|field| field.name() == name) {
             (fields[at], columns[at]) = (field, array);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use weir_model::BatchMeta;
 
 use super::{HEADER, MAGIC, Position, path_of, segments};
 
@@ -15,7 +16,7 @@ pub struct Replayed {
     pub records: u64,
     /// Bytes of the unfinished last write that were cut; they were never acknowledged.
     pub torn_bytes: u64,
-    /// Records that are damaged although others follow: acknowledged, and lost.
+    /// Places where records are damaged although others follow: acknowledged, and lost.
     pub damaged_records: u64,
     /// The files that those were in.
     pub damaged_files: Vec<PathBuf>,
@@ -42,19 +43,22 @@ pub fn replay<E: From<io::Error>>(
         let mut damaged = 0;
         let mut offset = if bytes.starts_with(MAGIC) { MAGIC.len() } else { 0 };
         while offset > 0 && offset < bytes.len() {
-            match record_at(&bytes, offset) {
-                Found::Whole { end } => {
-                    found.records += 1;
-                    let position = Position { segment, offset: offset as u64 };
-                    on_record(position, bytes.slice(offset + HEADER..end))?;
-                    offset = end;
-                }
-                Found::Damaged { end } => {
-                    damaged += 1;
-                    offset = end;
-                }
-                Found::Nothing => break,
-            }
+            let end = match bounds(&bytes, offset) {
+                Some((end, true)) => end,
+                // Whatever of it is damaged, its length too: records after it were once complete, and so was it.
+                _ => match next_whole(&bytes, offset) {
+                    Some(next) => {
+                        damaged += 1;
+                        offset = next;
+                        continue;
+                    }
+                    None => break,
+                },
+            };
+            found.records += 1;
+            let position = Position { segment, offset: offset as u64 };
+            on_record(position, bytes.slice(offset + HEADER..end))?;
+            offset = end;
         }
         let unread = (bytes.len() - offset) as u64;
         // A file's first bytes are durable before any record, so one that lacks them was damaged later.
@@ -73,26 +77,23 @@ pub fn replay<E: From<io::Error>>(
     Ok(found)
 }
 
-enum Found {
-    Whole {
-        end: usize,
-    },
-    /// The checksum is wrong, but a whole record follows: this one was once complete.
-    Damaged {
-        end: usize,
-    },
-    /// No record, and nothing to go on by.
-    Nothing,
+/// The next whole record after `offset`. A record can only be where its first batch's metadata says so.
+fn next_whole(bytes: &[u8], offset: usize) -> Option<usize> {
+    // Header, count, and the metadata's length.
+    const BEFORE: usize = HEADER + 2 + 4;
+    let mut from = offset + 1 + BEFORE;
+    while let Some(found) = bytes.get(from..)?.windows(BatchMeta::BEGINS.len()).position(is_metadata) {
+        let start = from + found - BEFORE;
+        if bounds(bytes, start).is_some_and(|(_, is_right)| is_right) {
+            return Some(start);
+        }
+        from += found + 1;
+    }
+    None
 }
 
-fn record_at(bytes: &[u8], offset: usize) -> Found {
-    match bounds(bytes, offset) {
-        Some((end, true)) => Found::Whole { end },
-        Some((end, false)) if bounds(bytes, end).is_some_and(|(_, is_right)| is_right) => {
-            Found::Damaged { end }
-        }
-        _ => Found::Nothing,
-    }
+fn is_metadata(bytes: &[u8]) -> bool {
+    bytes == BatchMeta::BEGINS
 }
 
 /// Where the record at `offset` ends, and whether its checksum is right.

@@ -134,3 +134,41 @@ fn a_tail_of_zeros_is_torn() {
     assert!(same(&found, &written));
     assert_eq!(log.torn_bytes, 100);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// A disk that changes one bit of one byte, anywhere: whatever else the log has is read as it was written, and the log
+    /// says what is damaged. (One of the last record is told from a write that was never finished by nothing.)
+    #[test]
+    fn a_flipped_byte_costs_its_own_record_and_is_told_of(
+        records in proptest::collection::vec(proptest::collection::vec(0_usize..60, 1..3), 1..8),
+        at in any::<prop::sample::Index>(),
+        bit in 0_u32..8,
+    ) {
+        let dir = tempdir().unwrap();
+        let written = write(dir.path(), &records, u64::MAX);
+        let path = path_of(dir.path(), 1);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = MAGIC.len() + at.index(bytes.len() - MAGIC.len());
+        bytes[at] ^= 1 << bit;
+        fs::write(&path, &bytes).unwrap();
+        let (found, log) = read(dir.path());
+        let hit = {
+            let mut end = MAGIC.len();
+            written.iter().position(|parts| {
+                let mut framed = Vec::new();
+                frame(parts.iter().map(|part| (&part.meta, &part.ipc)), &mut framed);
+                end += framed.len();
+                at < end
+            }).unwrap()
+        };
+        let mut left = written.clone();
+        left.remove(hit);
+        prop_assert!(same(&found, &left), "record {} of {} was hit at byte {}", hit, written.len(), at);
+        prop_assert!(log.damaged_records + log.torn_bytes > 0);
+        if hit + 1 < written.len() {
+            prop_assert!(log.damaged_records == 1 && log.torn_bytes == 0, "{:?}", log);
+        }
+    }
+}

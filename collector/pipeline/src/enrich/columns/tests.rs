@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+
+use arrow::compute::cast;
 use serde_json::{Value, json};
 use weir_identity::Object;
 use weir_identity::kinds::KINDS;
