@@ -12,12 +12,14 @@ mod rows;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use nix::sys::resource::{UsageWho, getrusage};
+use weir_collector::Pairing;
 use weir_model::{BatchMeta, FlowRow, Row};
 use weir_store::{Part, Store, StoreConfig};
 use weir_wire::{Encoded, Limits, MAX_BATCH_ROWS, decode};
@@ -62,11 +64,13 @@ fn decoded(schema: &arrow_flight::FlightData, sent: &Sent) -> (RecordBatch, Byte
     decode(&sent.meta, schema, &sent.encoded.messages, &Limits::default()).unwrap()
 }
 
+/// As `weir up` opens it.
 async fn open(dir: &Path) -> Store {
-    Store::open(StoreConfig { dir: dir.to_owned(), ..StoreConfig::default() }).await.unwrap()
+    let config = StoreConfig { dir: dir.to_owned(), ..StoreConfig::default() };
+    Store::open_with(config, Some(Arc::new(Pairing::default()))).await.unwrap()
 }
 
-/// Decode, log, memory; sealing goes on beside it, and `close` seals the rest.
+/// Decode, log, pair, memory; sealing goes on beside it, and `close` seals the rest.
 async fn ingest(dir: &Path, schema: &arrow_flight::FlightData, sent: &[Sent]) {
     let store = open(dir).await;
     let tasks = stream::iter(sent).map(|sent| {
@@ -146,6 +150,11 @@ async fn main() {
     measured("sort, encode and commit", rows, store.seal()).await.unwrap();
     store.close().await.unwrap();
 
+    let both = both_ends(rows);
+    let paired = dir.join("paired");
+    measured("weir: the same of both ends' rows, made one", rows, ingest(&paired, &schema, &both)).await;
+    println!("{:>6.1} bytes a row sent, in Parquet", size_of(&paired.join("tables")) as f64 / rows as f64);
+
     let whole = dir.join("whole");
     measured("weir: wire to durable, queryable and sealed", rows, ingest(&whole, &schema, &sent)).await;
     println!("{:>6.1} bytes a row in Parquet", size_of(&whole.join("tables")) as f64 / rows as f64);
@@ -162,6 +171,20 @@ async fn main() {
         "{:>6.1} bytes a row as JSON lines",
         size_of_file(&dir.join("rival.jsonl")) as f64 / json_rows as f64
     );
+}
+
+/// As many rows, two of each connection: a batch of the clients' and one of the servers' in turn.
+fn both_ends(rows: usize) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    for number in 0..rows.div_ceil(2 * MAX_BATCH_ROWS) {
+        let clients = rows::flows(number * MAX_BATCH_ROWS, MAX_BATCH_ROWS);
+        let servers: Vec<FlowRow> = clients.iter().map(rows::other_end).collect();
+        for (node, rows) in [("node-1", &clients), ("node-2", &servers)] {
+            let encoded = Encoded::of(&FlowRow::to_batch(rows)).unwrap();
+            sent.push(Sent { meta: BatchMeta::of::<FlowRow>(node, "bench", number as u64 + 1), encoded });
+        }
+    }
+    sent
 }
 
 fn size_of_file(path: &Path) -> u64 {

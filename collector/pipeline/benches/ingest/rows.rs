@@ -53,6 +53,21 @@ pub(crate) fn flows(first: usize, count: usize) -> Vec<FlowRow> {
     (first..first + count).map(|number| flow(number as i64, &mut random)).collect()
 }
 
+/// The same flow as its server's node tells it.
+pub(crate) fn other_end(client: &FlowRow) -> FlowRow {
+    FlowRow {
+        time: client.time + 40_000,
+        end_time: client.end_time.map(|end| end + 30_000),
+        node: client.server_node.clone(),
+        observer: Some("server".into()),
+        client_retransmits: None,
+        client_pid: None,
+        client_process: None,
+        client_container: None,
+        ..client.clone()
+    }
+}
+
 fn flow(number: i64, random: &mut Random) -> FlowRow {
     let (client, server) = (end(random.below(400)), end(random.below(400)));
     let service = random.below(40);
@@ -83,7 +98,7 @@ fn flow(number: i64, random: &mut Random) -> FlowRow {
         client_packets: 4 + random.below(12),
         server_packets: 4 + random.below(40),
         client_retransmits: Some(i64::from(random.below(100) == 0)),
-        server_retransmits: Some(i64::from(random.below(100) == 0)),
+        server_retransmits: None,
         rtt_us: Some(100 + random.below(2_000)),
         rtt_min_us: Some(80 + random.below(200)),
         connect_us: Some(100 + random.below(1_000)),

@@ -62,6 +62,8 @@ struct Stored {
     total: Option<[i64; 4]>,
     observers: u8,
     seen: [u32; 3],
+    /// Whether all stored rows of its connection were told of, and not those of some files.
+    is_one_of_all: bool,
 }
 
 /// What a row counts.
@@ -145,6 +147,7 @@ impl Counting {
                 total: flow.totals,
                 observers: flow.observers,
                 seen: flow.seen.map(|seen| seen as u32),
+                is_one_of_all: lacking.is_none(),
             };
             self.recalled.entry(flow.key).or_default().push(stored);
         }
@@ -214,6 +217,7 @@ impl Counting {
         if let Some(total) = totals.reduce(|one, other| std::array::from_fn(|at| one[at].max(other[at]))) {
             known.counted = total;
             known.is_connection = true;
+            known.is_partial = of_this.iter().any(|stored| !stored.is_one_of_all);
             return known;
         }
         if of_this.iter().any(|stored| stored.is_opening) {

@@ -22,6 +22,7 @@ mod certificates;
 mod home;
 mod http;
 mod network;
+mod pool;
 mod relay;
 mod report;
 mod service;

@@ -95,7 +95,8 @@ where
     }
 }
 
-async fn connection<S, H, F>(stream: S, peer: SocketAddr, handler: H)
+/// Answers the requests of one connection, until it ends.
+pub(super) async fn connection<S, H, F>(stream: S, peer: SocketAddr, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Call) -> F + Clone + Send + 'static,

@@ -1,11 +1,11 @@
 //! The four roles. Each is a process of its own: this binary, started again under the role's name.
 //!
-//! | role   | listens                                        | calls                                      |
-//! |--------|------------------------------------------------|--------------------------------------------|
-//! | client |                                                | front; a closed port of front now and then |
-//! | front  | 8080 HTTP                                      | api; its expired port now and then         |
-//! | api    | 8443 TLS, 9443 TLS with an expired certificate | store, sometimes with a foreign certificate |
-//! | store  | 8443 mutual TLS, 8125 UDP                      |                                            |
+//! | role   | listens                                        | calls                                      | threads          |
+//! |--------|------------------------------------------------|--------------------------------------------|------------------|
+//! | client |                                                | front; a closed port of front now and then | one, many tasks  |
+//! | front  | 8080 HTTP                                      | api; its expired port now and then         | a pool ([`pool`]) |
+//! | api    | 8443 TLS, 9443 TLS with an expired certificate | store, sometimes with a foreign certificate | one, many tasks |
+//! | store  | 8443 mutual TLS, 8125 UDP                      |                                            | one, many tasks  |
 
 use std::fmt;
 use std::io::Read;
@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::http::{Call, Reply, TraceContext, Upstream, serve};
+use super::pool;
 use super::report::{Line, event, line};
 
 /// Where `api` shows its expired certificate.
@@ -229,6 +230,33 @@ async fn api(dir: &Path) -> anyhow::Result<()> {
 }
 
 async fn front(dir: &Path) -> anyhow::Result<()> {
+    let asked = Arc::new(AtomicU64::new(0));
+    // Each thread keeps connections of its own to api.
+    let handler = || {
+        let (good, expired) = front_s_upstreams(dir)?;
+        let shared = Arc::new((good, expired, Arc::clone(&asked)));
+        Ok(move |call: Call| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (good, expired, asked) = &*shared;
+                if asked.fetch_add(1, Ordering::Relaxed) % 15 == 7
+                    && expired.get("/health", call.context).await.is_err()
+                {
+                    event("expired certificates refused");
+                }
+                if call.path == "/" {
+                    return Reply { status: 200, body: vec![b'.'; 4_000] };
+                }
+                gather(good, &[call.path.as_str()], call.context).await
+            }
+        })
+    };
+    pool::serve(Role::Front.name(), &Role::Front.addresses(HTTP_PORT), handler)?;
+    line(&Line::Ready);
+    std::future::pending().await
+}
+
+fn front_s_upstreams(dir: &Path) -> anyhow::Result<(Upstream, Upstream)> {
     let good = Upstream::new(
         "api.demo.internal",
         Role::Api.mostly_ipv4(TLS_PORT),
@@ -240,25 +268,7 @@ async fn front(dir: &Path) -> anyhow::Result<()> {
         Role::Api.mostly_ipv4(EXPIRED_PORT),
         vec![client_tls(dir, None, TLS12)?, client_tls(dir, None, TLS13)?],
     );
-    let shared = Arc::new((good, expired, AtomicU64::new(0)));
-    let handler = move |call: Call| {
-        let shared = Arc::clone(&shared);
-        async move {
-            let (good, expired, asked) = &*shared;
-            if asked.fetch_add(1, Ordering::Relaxed) % 15 == 7
-                && expired.get("/health", call.context).await.is_err()
-            {
-                event("expired certificates refused");
-            }
-            if call.path == "/" {
-                return Reply { status: 200, body: vec![b'.'; 4_000] };
-            }
-            gather(good, &[call.path.as_str()], call.context).await
-        }
-    };
-    listen(Role::Front, HTTP_PORT, None, handler).await?;
-    line(&Line::Ready);
-    std::future::pending().await
+    Ok((good, expired))
 }
 
 async fn client(rate: f64) -> anyhow::Result<()> {
