@@ -140,6 +140,13 @@ cost: ## What the probe costs at each level, against targets and a per-packet pr
 	@CANDIDATES=$(CURDIR)/target/candidates.bpf.o cargo bench --locked --profile dev --workspace --bench cost
 
 .PHONY: soak
-soak: ## Churn for MINUTES=30: every connection in flows once, memory flat, losses counted (root)
+soak: ## Churn for MINUTES=30: every connection in flows once, memory flat, losses counted; then 100 kills (root)
 	@cargo build --locked --workspace --bins
 	@cargo bench --locked --profile dev --workspace --bench soak
+	@$(MAKE) -s kills
+
+.PHONY: kills
+kills: ## KILLS=100 kill -9s of collector and probe under load: no record lost, none doubled; SEED=17 plays a run again (root)
+	@cargo build --locked --workspace --bins
+	@WEIR_BIN=$(CURDIR)/target/debug/weir WEIR_KILLS=$(or $(KILLS),100) $(if $(SEED),WEIR_SEED=$(SEED)) \
+		cargo test --locked --workspace --test crash -- --nocapture

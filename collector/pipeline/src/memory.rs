@@ -11,6 +11,7 @@
 //! | names | Kubernetes' objects and their history | what ended first is forgotten, and counted |
 //! | queries | sorting, grouping, joining | it is spilled into files; then the question fails |
 //!
+//! The limit is for what the process has of its own: pages of its program that lie in memory are the system's to take back.
 //! Whatever a full part makes senders wait for stays with them: nothing is taken that can't be kept.
 
 use std::path::PathBuf;
@@ -22,16 +23,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_stitch::traces;
 use weir_store::StoreConfig;
 
-/// The program itself, its threads, and a probe in the same process.
+/// What isn't divided: threads, what senders have sent in part, a probe in the same process.
 const PROGRAM_BYTES: usize = 96 << 20;
-/// Of five bytes, one is the allocator's: what it keeps for the next time, and what doesn't fit.
-const USABLE: (usize, usize) = (4, 5);
+/// Of five bytes, two are the allocator's, who has room left in its pages, and what values take beside their bytes.
+const USABLE: (usize, usize) = (3, 5);
 /// A waiting turn with both its ends, and four that are remembered.
 const TURN_BYTES: usize = 6 << 10;
 /// A version of an object of Kubernetes', with its claims.
 const OBJECT_BYTES: usize = 1 << 10;
-/// The largest batch, where there is room for it.
-const MOST_BATCH_BYTES: usize = 64 << 20;
+/// The largest batch: a collector with little memory takes what probes send all the same, one at a time.
+const MOST_BATCH_BYTES: (usize, usize) = (16 << 20, 64 << 20);
 
 /// The memory of a process, divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Shares {
 
     /// What one batch may be.
     pub fn batch(&self) -> weir_wire::Limits {
-        let max_batch_bytes = MOST_BATCH_BYTES.min(self.intake / FOLLOWS);
+        let max_batch_bytes = (self.intake / FOLLOWS).clamp(MOST_BATCH_BYTES.0, MOST_BATCH_BYTES.1);
         weir_wire::Limits { max_batch_bytes, ..weir_wire::Limits::default() }
     }
 
@@ -212,7 +213,6 @@ mod tests {
             let Shares { rows, intake, traces, names, queries } = Shares::of(limit);
             let all = rows + intake + traces + names + queries + PROGRAM_BYTES;
             assert!(all < limit.max(Shares::LEAST), "{all} of {limit}");
-            assert!(Shares::of(limit).batch().max_batch_bytes > 1 << 20, "a probe's batch fits");
         }
     }
 

@@ -62,10 +62,13 @@ impl Seen {
         add(&mut batches.ranges, meta.sequence);
     }
 
-    /// Takes over what the catalog says of a sender.
+    /// Takes over what the catalog says of a sender, beside what is known: another writer may have other batches of it.
     pub(crate) fn restore(&mut self, entry: SeenEntry) {
         let SeenEntry { node, boot_id, table, ranges, day } = entry;
-        self.senders.insert(Sender { node, boot_id, table }, Batches { ranges, day, changed: 0 });
+        let batches = self.senders.entry(Sender { node, boot_id, table }).or_default();
+        batches.day = batches.day.max(day);
+        batches.ranges.extend(ranges);
+        join(&mut batches.ranges);
     }
 
     /// The senders that changed after `version`, and the version that this is.
@@ -123,6 +126,18 @@ fn add(ranges: &mut Vec<(u64, u64)>, sequence: u64) {
     }
 }
 
+/// In order, and those that touch as one.
+fn join(ranges: &mut Vec<(u64, u64)>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let touches = next.0 <= before.1.saturating_add(1);
+        if touches {
+            before.1 = before.1.max(next.1);
+        }
+        touches
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -155,6 +170,28 @@ mod tests {
                     prop_assert!(pair[0].1 + 1 < pair[1].0, "runs touch: {:?}", entry.ranges);
                 }
             }
+        }
+    }
+
+    proptest! {
+        /// Two collectors that write to one catalog: what either has is known, in as few runs as can be.
+        #[test]
+        fn what_two_writers_have_adds_up(
+            first in proptest::collection::vec(0_u64..40, 0..40),
+            second in proptest::collection::vec(0_u64..40, 0..40),
+        ) {
+            let of = |sequences: &[u64]| {
+                let mut seen = Seen::default();
+                sequences.iter().for_each(|sequence| seen.insert(&meta(*sequence), 0));
+                seen.entries()
+            };
+            let mut both = Seen::default();
+            for entry in of(&first).into_iter().chain(of(&second)) {
+                both.restore(entry);
+            }
+            let all: Vec<u64> = first.into_iter().chain(second).collect();
+            let ranges = |entries: Vec<SeenEntry>| entries.into_iter().map(|entry| entry.ranges).collect::<Vec<_>>();
+            prop_assert_eq!(ranges(both.entries()), ranges(of(&all)));
         }
     }
 

@@ -354,7 +354,9 @@ impl Store {
             let Some(lacking) = arrivals.lacks(&part.batch, commit::now()) else { continue };
             let lacking = Arc::new(lacking);
             let Snapshot { memory, segments } = self.snapshot(table);
-            memory.iter().for_each(|rows| arrivals.recall(rows, Some(&lacking)));
+            for rows in &memory {
+                arrivals.recall(rows, Some(&lacking));
+            }
             for segment in segments.iter().filter(|segment| is_within(segment, &lacking)) {
                 if let Err(err) =
                     recall_file(&self.inner.objects, arrivals, segment, Some(lacking.clone())).await

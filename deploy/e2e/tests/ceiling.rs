@@ -167,12 +167,14 @@ async fn numbers(weir: &Weir, sql: &str) -> anyhow::Result<Vec<u64>> {
         .collect()
 }
 
-/// The most that was ever resident.
+/// The most that was ever resident, but for pages of the program, which are the system's to take back.
 fn peak_mb(process: &Process) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    let kb: u64 = line.split_whitespace().next().context("VmHWM")?.parse()?;
-    Ok(kb.div_ceil(1024))
+    let kb = |name: &str| -> anyhow::Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
+        Ok(line.split_whitespace().next().context("a number")?.parse()?)
+    };
+    Ok((kb("VmHWM:")? - kb("RssFile:")?).div_ceil(1024))
 }
 
 fn now_ns() -> i64 {

@@ -13,10 +13,12 @@ mod ledger;
 mod load;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use nix::mount::{MntFlags, MsFlags};
 use nix::sys::signal::Signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -55,7 +57,8 @@ async fn kills_of_collector_and_probe_lose_nothing_and_double_nothing() -> anyho
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     tokio::spawn(forward(listener, targets));
-    let mut probe = start_probe(&store, &endpoint).await?;
+    let pins = Pins::mount(&store)?;
+    let mut probe = start_probe(&store, &pins, &endpoint).await?;
 
     let namespace = Namespace::new()?;
     let load = load::start(namespace.path(), RATE, EACH_KILL * kills as u32);
@@ -91,7 +94,7 @@ async fn kills_of_collector_and_probe_lose_nothing_and_double_nothing() -> anyho
         if victims != 0 {
             probe.kill()?;
             of_probe += 1;
-            probe = start_probe(&store, &endpoint).await?;
+            probe = start_probe(&store, &pins, &endpoint).await?;
         }
     }
     stop.send(true)?;
@@ -171,7 +174,7 @@ fn flow(id: u64) -> FlowRow {
     }
 }
 
-async fn start_probe(store: &Store, endpoint: &str) -> anyhow::Result<Process> {
+async fn start_probe(store: &Store, pins: &Pins, endpoint: &str) -> anyhow::Result<Process> {
     let mut command = Command::new(beside_weir("weir-probe"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WEIR_") {
@@ -180,7 +183,7 @@ async fn start_probe(store: &Store, endpoint: &str) -> anyhow::Result<Process> {
     }
     command.args(["--collector", endpoint, "--node", "soak", "--health", "127.0.0.1:0"]);
     command.arg("--state-dir").arg(store.path("probe-state"));
-    command.arg("--pin-dir").arg(format!("/sys/fs/bpf/weir-crash-{}", std::process::id()));
+    command.arg("--pin-dir").arg(&pins.0);
     let mut probe = Process::start(&mut command, &store.path("probe.log"))?;
     let look = || {
         let found = probe.must_run().map(|()| probe.output().contains("attached").then_some(()));
@@ -188,6 +191,24 @@ async fn start_probe(store: &Store, endpoint: &str) -> anyhow::Result<Process> {
     };
     until("kernel programs are attached", look).await?;
     Ok(probe)
+}
+
+/// A BPF file system of the test's own: what a killed probe leaves there is gone with it.
+struct Pins(PathBuf);
+
+impl Pins {
+    fn mount(store: &Store) -> anyhow::Result<Pins> {
+        let place = store.path("pins");
+        std::fs::create_dir(&place)?;
+        nix::mount::mount(Some("weir-test"), &place, Some("bpf"), MsFlags::empty(), None::<&str>)?;
+        Ok(Pins(place))
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, MntFlags::MNT_DETACH);
+    }
 }
 
 fn setting(name: &str, default: u64) -> anyhow::Result<u64> {

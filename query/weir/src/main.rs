@@ -1,5 +1,6 @@
 //! `weir`: the collector, the store, the queries and the tools in one program. It wires and holds no logic.
 
+mod allocator;
 mod cli;
 mod flags;
 mod ui;
@@ -22,9 +23,10 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if matches!(cli.command, cli::Command::Up(_)) {
+        allocator::give_back();
+    }
     weir_kit::log::init(&cli.log, cli.log_format);
-    // Huge pages would make every small part of the allocator's memory two megabytes. Where it can't be said, they stay.
-    let _ = nix::sys::prctl::set_thp_disable(true);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(exit::FAILED, &anyhow::Error::from(error)),

@@ -138,16 +138,30 @@ impl Receiver {
         room: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::new();
+        let mut has_room = true;
+        let mut came = 0;
         let mut chunks = body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|err| Problem::malformed(format!("the request ended early: {err}")))?;
-            if bytes.len() + chunk.len() > MAX_REQUEST_BYTES {
+            came += chunk.len();
+            if came > MAX_REQUEST_BYTES {
                 return Err(larger_than_the_limit());
             }
-            if self.intake.stage.budget().grow(room, chunk.len()).is_err() {
-                return Err(Problem::busy(self.intake.no_room(NoRoom::Busy).to_string()));
+            let most = self.intake.stage.budget().most();
+            if came > most {
+                let err = self.intake.no_room(NoRoom::TooLarge { bytes: came, most });
+                return Err(Problem::too_large(err.to_string()));
             }
-            bytes.extend_from_slice(&chunk);
+            has_room = has_room && self.intake.stage.budget().grow(room, chunk.len()).is_ok();
+            if has_room {
+                bytes.extend_from_slice(&chunk);
+            } else {
+                // Who is still sending would not see the answer: the rest is read, and not kept.
+                (bytes, *room) = (Vec::new(), None);
+            }
+        }
+        if !has_room {
+            return Err(Problem::busy(self.intake.no_room(NoRoom::Busy).to_string()));
         }
         Ok(bytes)
     }
