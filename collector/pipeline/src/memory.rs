@@ -8,6 +8,7 @@
 //! | sealing | one column at a time, and the files | [`StoreConfig::seal_bytes`] are sealed at a time |
 //! | intake | batches and requests, from when they are read until they are durable | senders are asked to come again |
 //! | traces | exchanges until their trace is known | the oldest get the trace that is known by then, and are counted |
+//! | pairing | what was told of connections, and rows that wait for their other half | the oldest is forgotten, and counted |
 //! | names | Kubernetes' objects and their history | what ended first is forgotten, and counted |
 //! | queries | sorting, grouping, joining | it is spilled into files; then the question fails |
 //!
@@ -43,6 +44,8 @@ pub struct Shares {
     pub intake: usize,
     /// Exchanges whose trace isn't known yet, bytes.
     pub traces: usize,
+    /// What pairing remembers, bytes.
+    pub pairing: usize,
     /// Kubernetes' objects, bytes.
     pub names: usize,
     /// Questions, bytes.
@@ -58,9 +61,16 @@ impl Shares {
     /// The shares of a process that may take `limit` bytes in all; less than [`Shares::LEAST`] is taken for that.
     pub fn of(limit: usize) -> Shares {
         let usable = (limit.max(Shares::LEAST) - PROGRAM_BYTES) / USABLE.1 * USABLE.0;
-        let eighth = usable / 8;
-        // The eighth that is left is sealing's.
-        Shares { rows: eighth * 2, intake: eighth, traces: eighth, names: eighth, queries: eighth * 2 }
+        let part = usable / 16;
+        // The two parts that are left are sealing's.
+        Shares {
+            rows: part * 4,
+            intake: part * 2,
+            traces: part * 2,
+            pairing: part,
+            names: part * 2,
+            queries: part * 3,
+        }
     }
 
     /// A store in `dir` that keeps to it.
@@ -210,8 +220,8 @@ mod tests {
     #[test]
     fn the_parts_are_no_more_than_the_whole() {
         for limit in [0, Shares::LEAST, Shares::DEFAULT, 64 << 30] {
-            let Shares { rows, intake, traces, names, queries } = Shares::of(limit);
-            let all = rows + intake + traces + names + queries + PROGRAM_BYTES;
+            let Shares { rows, intake, traces, pairing, names, queries } = Shares::of(limit);
+            let all = rows + intake + traces + pairing + names + queries + PROGRAM_BYTES;
             assert!(all < limit.max(Shares::LEAST), "{all} of {limit}");
         }
     }

@@ -32,9 +32,15 @@ use weir_model::tables::FLOWS;
 use weir_model::{SmolStr, Table};
 use weir_store::{Arrivals, Change, Lacking};
 
+use crate::Shares;
 use count::{Counting, Counts, Limits};
 use merge::Merging;
 use rows::{CLOSED, COLUMNS, COUNTED, Flows, OPENED, SEEN, TOTALS};
+
+/// What was told of a connection, in the newer of two maps and in the older one.
+const CONNECTION_BYTES: usize = 360;
+/// A row that waits for its other half, likewise.
+const WAITING_BYTES: usize = 320;
 
 /// The stage, for [`weir_store::Store::open_with`]; the collector asks it how clocks are.
 #[derive(Debug)]
@@ -45,11 +51,20 @@ pub struct Pairing {
 
 impl Default for Pairing {
     fn default() -> Pairing {
-        Pairing { counting: Mutex::new(Counting::new(Limits::default())), merging: Mutex::default() }
+        Pairing::with_room(Shares::of(Shares::DEFAULT).pairing)
     }
 }
 
 impl Pairing {
+    /// One that remembers as much as so many bytes hold.
+    pub fn with_room(bytes: usize) -> Pairing {
+        let limits = Limits { connections: bytes / 3 * 2 / CONNECTION_BYTES };
+        Pairing {
+            counting: Mutex::new(Counting::new(limits)),
+            merging: Mutex::new(Merging::new(bytes / 3 / WAITING_BYTES)),
+        }
+    }
+
     /// How often what was told of connections was forgotten before its time, for want of room.
     pub fn hurried(&self) -> u64 {
         self.counting.lock().hurried()

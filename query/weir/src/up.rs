@@ -67,7 +67,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let node = weir_kit::host::node_name();
     let dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
     let shares = Shares::of(args.memory_limit);
-    let pairing = Arc::new(Pairing::default());
+    let pairing = Arc::new(Pairing::with_room(shares.pairing));
     let store = Store::open_with(shares.store(dir.clone()), Some(pairing.clone()))
         .await
         .with_context(|| format!("open the store in {}", dir.display()))?;

@@ -25,14 +25,8 @@ const APART_NS: i64 = 2 * SECOND_NS;
 /// How much is kept in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Connections with news in a minute; about 120 bytes each, twice. Beyond, the minute is cut short.
+    /// Connections with news in a minute. Beyond, the minute is cut short.
     pub(crate) connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { connections: 500_000 }
-    }
 }
 
 /// What was told of a connection.
@@ -118,7 +112,8 @@ impl Counting {
     pub(crate) fn lacks(&self, flows: &Flows<'_>, rows: usize, now: i64) -> Option<Lacking> {
         let late = now - REMEMBERED_NS;
         let is_lacking = |flow: &Flow| {
-            flow.end_time < late
+            // One that was idle for long and goes on is no reason to read files.
+            (flow.end_time < late || flow.state & OPENED != 0)
                 && flow.opened.is_none_or(|opened| opened < self.since)
                 && ![&self.young, &self.old].into_iter().any(|known| known.contains_key(&flow.key))
                 && !self.recalled.contains_key(&flow.key)

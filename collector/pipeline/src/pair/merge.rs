@@ -15,8 +15,6 @@ use super::choose::{self, Group};
 use super::clocks::Clocks;
 use super::rows::{CLIENT, Flow, Flows, PATH, SERVER};
 
-/// Rows that wait for others; about 70 bytes each, twice. The oldest are left alone then.
-const MOST_WAITING: usize = 250_000;
 /// Two nodes' clocks, and what each took for a connection's beginning or end, are nearer than this.
 const APART_NS: u64 = SECOND_NS as u64;
 /// A row that is in no batch any more.
@@ -41,8 +39,10 @@ struct Waiting {
 }
 
 /// Rows of memory, by connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Merging {
+    /// Rows that wait, in each map; the oldest are left alone then.
+    most: usize,
     young: HashMap<u64, Vec<Waiting>>,
     old: HashMap<u64, Vec<Waiting>>,
     /// Nodes' clocks, as handshakes at both ends show them.
@@ -52,6 +52,16 @@ pub(super) struct Merging {
 }
 
 impl Merging {
+    pub(super) fn new(most: usize) -> Merging {
+        Merging {
+            most,
+            young: HashMap::new(),
+            old: HashMap::new(),
+            clocks: Clocks::default(),
+            batches: HashMap::new(),
+        }
+    }
+
     /// `now` in ns.
     pub(super) fn merge(&mut self, memory: &[(u64, RecordBatch)], now: i64) -> Vec<Change> {
         self.forget_sealed(memory);
@@ -96,7 +106,7 @@ impl Merging {
                 });
             }
         }
-        if self.young.len() >= MOST_WAITING {
+        if self.young.len() >= self.most {
             self.old = std::mem::take(&mut self.young);
         }
     }
@@ -114,7 +124,7 @@ impl Merging {
             waiting = pass.join(waiting, other);
             pass.keys.push(flow.key);
         }
-        self.young.entry(flow.key).or_default().push(waiting);
+        self.young.entry(flow.key).or_insert_with(|| Vec::with_capacity(1)).push(waiting);
     }
 
     /// Takes the row that is nearest in time among those that it can be one with.

@@ -4,6 +4,7 @@ use weir_model::{FlowRow, Row};
 use super::*;
 
 const INTERVAL_NS: i64 = 10 * SECOND_NS;
+const LIMITS: Limits = Limits { connections: 1_000 };
 const START: i64 = 1_795_000_000 * SECOND_NS;
 
 /// What a connection did in an interval, as each end has it: bytes in flight at its end are counted by the sender alone.
@@ -123,7 +124,7 @@ proptest! {
         }
         told.sort_by_key(|(place, _)| *place);
         let rows: Vec<FlowRow> = told.into_iter().map(|(_, row)| row).collect();
-        let mut counting = Counting::new(Limits::default());
+        let mut counting = Counting::new(LIMITS);
         let mut sum = Counts::default();
         let mut rest = &rows[..];
         for cut in cuts.iter().chain(std::iter::repeat(&7)) {
@@ -159,13 +160,13 @@ proptest! {
             told.push(row);
         }
         let stop = stop.min(told.len());
-        let mut counting = Counting::new(Limits::default());
+        let mut counting = Counting::new(LIMITS);
         let mut sum = [0; 2];
         let mut connections = 0;
         let mut stored = Vec::new();
         for (place, row) in told.iter().enumerate() {
             if place == stop {
-                counting = Counting::new(Limits::default());
+                counting = Counting::new(LIMITS);
                 counting.begin(START - 90 * SECOND_NS);
                 for batch in crate::pair::totals::thinned(vec![FlowRow::to_batch(&stored)]) {
                     counting.recall(&Flows::of(&batch).expect("columns"), stored.len(), None);
@@ -194,7 +195,7 @@ proptest! {
 /// A connection of hours, idle for longer than anything is remembered: its next rows are news, and no more.
 #[test]
 fn a_forgotten_connection_goes_on_where_it_was() {
-    let mut counting = Counting::new(Limits::default());
+    let mut counting = Counting::new(LIMITS);
     let one = Interval { client_bytes: 1000, server_bytes: 50, in_flight: [0, 0] };
     let all = rows(1, &[one; 4], 0);
     let of = |number: usize| -> Vec<FlowRow> {
@@ -218,7 +219,7 @@ fn a_half_that_comes_an_hour_late_counts_what_is_missing_only() {
     let one = Interval { client_bytes: 1000, server_bytes: 50, in_flight: [0, 0] };
     let all: Vec<FlowRow> = rows(1, &[one; 3], 0).into_iter().map(|(_, row)| row).collect();
     let (client, server) = all.split_at(3);
-    let mut counting = Counting::new(Limits::default());
+    let mut counting = Counting::new(LIMITS);
     counting.begin(START + 3_000 * SECOND_NS);
     let now = START + 3_600 * SECOND_NS;
     let batch = FlowRow::to_batch(server);
@@ -258,7 +259,7 @@ fn ports_that_are_used_again_are_another_flow() {
         source: Some("probe".into()),
         ..FlowRow::default()
     };
-    let mut counting = Counting::new(Limits::default());
+    let mut counting = Counting::new(LIMITS);
     let rows = [row("client", 0, 60), row("server", 0, 60), row("server", 30, 70), row("client", 30, 70)];
     let counts = count_all(&mut counting, &rows, START);
     assert_eq!((counts.counted[0], counts.connections), (130, 2));
