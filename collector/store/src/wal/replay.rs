@@ -43,17 +43,12 @@ pub fn replay<E: From<io::Error>>(
         let mut damaged = 0;
         let mut offset = if bytes.starts_with(MAGIC) { MAGIC.len() } else { 0 };
         while offset > 0 && offset < bytes.len() {
-            let end = match bounds(&bytes, offset) {
-                Some((end, true)) => end,
-                // Whatever of it is damaged, its length too: records after it were once complete, and so was it.
-                _ => match next_whole(&bytes, offset) {
-                    Some(next) => {
-                        damaged += 1;
-                        offset = next;
-                        continue;
-                    }
-                    None => break,
-                },
+            let Some((end, true)) = bounds(&bytes, offset) else {
+                // Whatever of it is damaged, its length too: where records come after it, it was once complete.
+                let Some(next) = next_whole(&bytes, offset) else { break };
+                damaged += 1;
+                offset = next;
+                continue;
             };
             found.records += 1;
             let position = Position { segment, offset: offset as u64 };

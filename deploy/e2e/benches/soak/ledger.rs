@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use weir_e2e::Weir;
 
-use crate::load::{Logged, PORT};
+use crate::load::{Logged, port};
 
 /// How long the last rows may take.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -46,8 +46,9 @@ struct Found {
 
 /// Waits until the last rows are there, then compares everything.
 pub(crate) async fn compare(weir: &Weir, log: &[Logged]) -> anyhow::Result<Report> {
+    let port = port();
     let ended = format!(
-        "SELECT count(*) FROM flows WHERE server_port = {PORT} AND node = 'soak' AND state IN ('only', 'closed')"
+        "SELECT count(*) FROM flows WHERE server_port = {port} AND node = 'soak' AND state IN ('only', 'closed')"
     );
     let (began, wanted) = (Instant::now(), log.len() as i64 * 2);
     while weir.number(&ended).await? < wanted && began.elapsed() < PATIENCE {
@@ -77,11 +78,12 @@ pub(crate) async fn compare(weir: &Weir, log: &[Logged]) -> anyhow::Result<Repor
 }
 
 async fn ends_at(weir: &Weir, address: Ipv4Addr) -> anyhow::Result<HashMap<(u16, String), Found>> {
+    let port = port();
     let rows = weir
         .sql(&format!(
             "SELECT client_port, observer, count(DISTINCT connection_id),
                     sum(CASE WHEN state IN ('only', 'closed') THEN 1 ELSE 0 END), sum(client_bytes), sum(server_bytes)
-             FROM flows WHERE server_ip = '{address}' AND server_port = {PORT} AND node = 'soak' GROUP BY 1, 2"
+             FROM flows WHERE server_ip = '{address}' AND server_port = {port} AND node = 'soak' GROUP BY 1, 2"
         ))
         .await?;
     let mut ends = HashMap::new();
