@@ -182,7 +182,9 @@ mod tests {
         ) {
             let of = |sequences: &[u64]| {
                 let mut seen = Seen::default();
-                sequences.iter().for_each(|sequence| seen.insert(&meta(*sequence), 0));
+                for sequence in sequences {
+                    seen.insert(&meta(*sequence), 0);
+                }
                 seen.entries()
             };
             let mut both = Seen::default();

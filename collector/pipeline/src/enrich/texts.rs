@@ -17,7 +17,7 @@ pub(super) const NONE: i32 = -1;
 #[derive(Debug)]
 pub(super) struct Texts {
     keys: Vec<i32>,
-    texts: Vec<SmolStr>,
+    distinct: Vec<SmolStr>,
     /// Text → key, once one was looked for.
     index: HashMap<SmolStr, i32>,
     pub(super) is_changed: bool,
@@ -26,8 +26,9 @@ pub(super) struct Texts {
 impl Texts {
     /// The column of that name; of a batch that has none, one without any text.
     pub(super) fn of(batch: &RecordBatch, name: &str) -> Texts {
-        let (keys, texts) = read(batch, name).unwrap_or_else(|| (vec![NONE; batch.num_rows()], Vec::new()));
-        Texts { keys, texts, index: HashMap::new(), is_changed: false }
+        let (keys, distinct) =
+            read(batch, name).unwrap_or_else(|| (vec![NONE; batch.num_rows()], Vec::new()));
+        Texts { keys, distinct, index: HashMap::new(), is_changed: false }
     }
 
     pub(super) fn key(&self, row: usize) -> i32 {
@@ -44,23 +45,23 @@ impl Texts {
 
     /// A key's text.
     pub(super) fn text(&self, key: i32) -> Option<&SmolStr> {
-        usize::try_from(key).ok().map(|key| &self.texts[key])
+        usize::try_from(key).ok().map(|key| &self.distinct[key])
     }
 
     /// All distinct texts, in the order of their keys.
     pub(super) fn texts(&self) -> &[SmolStr] {
-        &self.texts
+        &self.distinct
     }
 
     /// A text's key, for [`Texts::set`].
     pub(super) fn key_of(&mut self, text: &SmolStr) -> i32 {
         if self.index.is_empty() {
             // Of a text that is there twice either key will do.
-            self.index.extend(self.texts.iter().cloned().zip(0..));
+            self.index.extend(self.distinct.iter().cloned().zip(0..));
         }
         *self.index.entry_ref(text).or_insert_with(|| {
-            self.texts.push(text.clone());
-            self.texts.len() as i32 - 1
+            self.distinct.push(text.clone());
+            self.distinct.len() as i32 - 1
         })
     }
 
@@ -76,7 +77,7 @@ impl Texts {
         let is_there: Vec<bool> = self.keys.iter().map(|key| *key != NONE).collect();
         let nulls = Some(NullBuffer::from(is_there)).filter(|nulls| nulls.null_count() > 0);
         let keys = self.keys.into_iter().map(|key| key.max(0)).collect::<ScalarBuffer<i32>>();
-        let values = Arc::new(StringArray::from_iter_values(&self.texts));
+        let values = Arc::new(StringArray::from_iter_values(&self.distinct));
         Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::new(keys, nulls), values))
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use weir_e2e::Weir;
 
-use crate::load::{Logged, PORT};
+use crate::load::{Logged, port};
 
 /// How long the last rows may take.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -52,8 +52,9 @@ struct Found {
 
 /// Waits until the last rows are there, then compares everything.
 pub(crate) async fn compare(weir: &Weir, log: &[Logged]) -> anyhow::Result<Report> {
+    let port = port();
     let ended = format!(
-        "SELECT {CLIENT_S_ENDS} + {SERVER_S_ENDS} FROM flows WHERE server_port = {PORT} AND node = 'soak'"
+        "SELECT {CLIENT_S_ENDS} + {SERVER_S_ENDS} FROM flows WHERE server_port = {port} AND node = 'soak'"
     );
     let (began, wanted) = (Instant::now(), log.len() as i64 * 2);
     while weir.number(&ended).await? < wanted && began.elapsed() < PATIENCE {
@@ -80,10 +81,11 @@ pub(crate) async fn compare(weir: &Weir, log: &[Logged]) -> anyhow::Result<Repor
 }
 
 async fn found_at(weir: &Weir, address: Ipv4Addr) -> anyhow::Result<HashMap<u16, Found>> {
+    let port = port();
     let rows = weir
         .sql(&format!(
             "SELECT client_port, sum(connections), {CLIENT_S_ENDS}, {SERVER_S_ENDS}, sum(client_bytes), sum(server_bytes)
-             FROM flows WHERE server_ip = '{address}' AND server_port = {PORT} AND node = 'soak' GROUP BY 1"
+             FROM flows WHERE server_ip = '{address}' AND server_port = {port} AND node = 'soak' GROUP BY 1"
         ))
         .await?;
     let mut all = HashMap::new();

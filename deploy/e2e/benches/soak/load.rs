@@ -18,10 +18,14 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// Connections to one address of the server; two ends of each fit into one answer of the API.
 pub(crate) const EACH_ADDRESS: u32 = 2_000;
-pub(crate) const PORT: u16 = 7_300;
 /// Most at once, within the 20,000 descriptors that most machines allow.
 const AT_ONCE: usize = 8_000;
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// Where the load is served: a probe sees all of its machine, also a load like this one of somebody else's.
+pub(crate) fn port() -> u16 {
+    2_000 + (std::process::id() % 30_000) as u16
+}
 
 /// What one connection did, as both its ends agree.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +133,7 @@ pub(crate) fn start(namespace: PathBuf, rate: u32, time: Duration) -> Load {
 }
 
 async fn work(rate: u32, time: Duration, opened: Arc<AtomicU32>) -> io::Result<Vec<Logged>> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port())).await?;
     let serving = tokio::spawn(accept(listener));
     let (send, mut done) = mpsc::channel(1_024);
     let gathered = tokio::spawn(async move {
@@ -171,7 +175,7 @@ fn address(number: u32) -> Ipv4Addr {
 }
 
 async fn talk(plan: Plan, server_ip: Ipv4Addr) -> io::Result<Logged> {
-    let to = SocketAddr::from((server_ip, PORT));
+    let to = SocketAddr::from((server_ip, port()));
     let mut stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(to)).await??;
     let client_port = stream.local_addr()?.port();
     let (mut client_bytes, mut server_bytes) = (0, 0);
