@@ -152,7 +152,9 @@ proptest! {
         for (end, row) in all {
             ends[end].push(row);
         }
-        ends.iter_mut().for_each(|rows| rows.reverse());
+        for rows in &mut ends {
+            rows.reverse();
+        }
         let mut told = Vec::new();
         for first in interleaved.iter().chain(std::iter::repeat(&true)) {
             let end = usize::from(!first);
