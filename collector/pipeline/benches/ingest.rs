@@ -21,7 +21,7 @@ use futures::stream::{self, StreamExt};
 use nix::sys::resource::{UsageWho, getrusage};
 use weir_collector::Pairing;
 use weir_model::{BatchMeta, FlowRow, Row};
-use weir_store::{Part, Store, StoreConfig};
+use weir_store::{Arrivals, Part, Store, StoreConfig};
 use weir_wire::{Encoded, Limits, MAX_BATCH_ROWS, decode};
 
 /// As `weir` has it.
@@ -68,6 +68,14 @@ fn decoded(schema: &arrow_flight::FlightData, sent: &Sent) -> (RecordBatch, Byte
 async fn open(dir: &Path) -> Store {
     let config = StoreConfig { dir: dir.to_owned(), ..StoreConfig::default() };
     Store::open_with(config, Some(Arc::new(Pairing::default()))).await.unwrap()
+}
+
+/// What pairing takes where nobody has another half.
+fn pair(batches: &[RecordBatch]) {
+    let pairing = Pairing::default();
+    let arrived = batches.iter().map(|batch| pairing.arrive(batch, 1_795_000_000_000_000_000, false));
+    let memory: Vec<_> = (0..).zip(arrived).collect();
+    assert!(pairing.merge(&memory).is_empty());
 }
 
 /// Decode, log, pair, memory; sealing goes on beside it, and `close` seals the rest.
@@ -129,6 +137,7 @@ async fn main() {
 
     let batches: Vec<RecordBatch> =
         measured("decode", rows, async { sent.iter().map(|sent| decoded(&schema, sent).0).collect() }).await;
+    measured("pair", rows, async { pair(&batches) }).await;
     let lazily = StoreConfig {
         dir: dir.join("parts"),
         seal_rows: usize::MAX / 8,

@@ -163,10 +163,14 @@ impl Counting {
     /// What `flow` adds. `now` in ns; it only says when to forget.
     pub(super) fn count(&mut self, flow: &Flow, now: i64) -> Counts {
         self.forget(now);
-        let mut known = match self.young.remove(&flow.key).or_else(|| self.old.remove(&flow.key)) {
-            Some(known) if is_same_life(known.end_time, flow) => known,
-            _ => self.meet(flow),
-        };
+        if let Some(known) = self.young.get_mut(&flow.key)
+            && is_same_life(known.end_time, flow)
+        {
+            return add(known, flow);
+        }
+        let old = if self.old.is_empty() { None } else { self.old.remove(&flow.key) };
+        let mut known =
+            old.filter(|known| is_same_life(known.end_time, flow)).unwrap_or_else(|| self.meet(flow));
         let counts = add(&mut known, flow);
         self.young.insert(flow.key, known);
         counts
@@ -195,7 +199,12 @@ impl Counting {
     /// The first row of a connection, or of one that was forgotten.
     fn meet(&self, flow: &Flow) -> Known {
         let mut known = Known { end_time: flow.end_time, ..Known::default() };
-        let stored = self.recalled.get(&flow.key).map_or(&[][..], Vec::as_slice);
+        let is_young = flow.opened.is_some_and(|opened| opened >= self.since);
+        let stored = match self.recalled.get(&flow.key) {
+            Some(stored) => stored.as_slice(),
+            None if is_young || flow.state & OPENED != 0 => return known,
+            None => &[],
+        };
         let of_this: Vec<&Stored> =
             stored.iter().filter(|stored| is_same_life(stored.end_time, flow)).collect();
         let sum = |rows: &mut dyn Iterator<Item = &&Stored>| {
@@ -220,7 +229,6 @@ impl Counting {
             known.is_connection = true;
             return known;
         }
-        let is_young = flow.opened.is_some_and(|opened| opened >= self.since);
         if of_this.is_empty() && (is_young || flow.state & OPENED != 0) {
             return known;
         }

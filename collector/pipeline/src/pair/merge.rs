@@ -38,13 +38,78 @@ struct Waiting {
     end_time: i64,
 }
 
+/// Rows that wait, by connection; most have one or none.
+#[derive(Debug, Default)]
+struct Rows {
+    /// The latest of each connection, in `all`.
+    latest: HashMap<u64, u32>,
+    /// Each with the one before it of the same connection. Those that are taken stay, out of reach.
+    all: Vec<(Waiting, Option<u32>)>,
+}
+
+impl Rows {
+    fn add(&mut self, key: u64, waiting: Waiting) {
+        let place = self.all.len() as u32;
+        let before = self.latest.insert(key, place);
+        self.all.push((waiting, before));
+    }
+
+    fn of(&self, key: u64) -> impl Iterator<Item = u32> {
+        std::iter::successors(self.latest.get(&key).copied(), |place| self.all[*place as usize].1)
+    }
+
+    fn take_nearest(&mut self, key: u64, waiting: &Waiting) -> Option<Waiting> {
+        let distance = |place: &u32| {
+            let other = &self.all[*place as usize].0;
+            other.time.abs_diff(waiting.time).saturating_add(other.end_time.abs_diff(waiting.end_time))
+        };
+        let possible = self.of(key).filter(|place| is_one(waiting, &self.all[*place as usize].0));
+        let place = possible.min_by_key(distance)?;
+        self.take(key, place);
+        Some(self.all[place as usize].0)
+    }
+
+    fn take(&mut self, key: u64, place: u32) {
+        let before = self.all[place as usize].1;
+        let after = self.of(key).find(|after| self.all[*after as usize].1 == Some(place));
+        match (after, before) {
+            (Some(after), before) => self.all[after as usize].1 = before,
+            (None, Some(before)) => drop(self.latest.insert(key, before)),
+            (None, None) => drop(self.latest.remove(&key)),
+        }
+    }
+
+    fn retain(&mut self, key: u64, stays: impl Fn(&Waiting) -> bool) {
+        let gone: Vec<u32> = self.of(key).filter(|place| !stays(&self.all[*place as usize].0)).collect();
+        for place in gone {
+            self.take(key, place);
+        }
+    }
+
+    /// Those that stay, without the room of others.
+    fn only(&self, stays: impl Fn(&Waiting) -> bool) -> Rows {
+        let mut rows = Rows::default();
+        for key in self.latest.keys() {
+            let mut of_key: Vec<u32> = self.of(*key).collect();
+            of_key.reverse();
+            for place in of_key {
+                let waiting = self.all[place as usize].0;
+                if stays(&waiting) {
+                    rows.add(*key, waiting);
+                }
+            }
+        }
+        rows
+    }
+}
+
 /// Rows of memory, by connection.
 #[derive(Debug)]
 pub(super) struct Merging {
     /// Rows that wait, in each map; the oldest are left alone then.
     most: usize,
-    young: HashMap<u64, Vec<Waiting>>,
-    old: HashMap<u64, Vec<Waiting>>,
+    young: Rows,
+    old: Rows,
     /// Nodes' clocks, as handshakes at both ends show them.
     pub(super) clocks: Clocks,
     /// Batches that were looked at: where each row is now, of those that lost some.
@@ -55,8 +120,8 @@ impl Merging {
     pub(super) fn new(most: usize) -> Merging {
         Merging {
             most,
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: Rows::default(),
+            old: Rows::default(),
             clocks: Clocks::default(),
             batches: HashMap::new(),
         }
@@ -85,9 +150,7 @@ impl Merging {
         }
         // They get a number of their own, and are looked at again: a third may come.
         for key in &pass.keys {
-            if let Some(waiting) = self.young.get_mut(key) {
-                waiting.retain(|waiting| matches!(waiting.at, At::Row(..)));
-            }
+            self.young.retain(*key, |waiting| matches!(waiting.at, At::Row(..)));
         }
         self.changes(&batches, pass, now)
     }
@@ -97,16 +160,12 @@ impl Merging {
         let in_memory: HashSet<u64> = memory.iter().map(|(number, _)| *number).collect();
         if self.batches.keys().any(|number| !in_memory.contains(number)) {
             self.batches.retain(|number, _| in_memory.contains(number));
-            for rows in [&mut self.young, &mut self.old] {
-                rows.retain(|_, waiting| {
-                    waiting.retain(
-                        |waiting| matches!(waiting.at, At::Row(number, _) if in_memory.contains(&number)),
-                    );
-                    !waiting.is_empty()
-                });
-            }
+            let is_here =
+                |waiting: &Waiting| matches!(waiting.at, At::Row(number, _) if in_memory.contains(&number));
+            self.young = self.young.only(is_here);
+            self.old = self.old.only(is_here);
         }
-        if self.young.len() >= self.most {
+        if self.young.all.len() >= self.most {
             self.old = std::mem::take(&mut self.young);
         }
     }
@@ -124,22 +183,12 @@ impl Merging {
             waiting = pass.join(waiting, other);
             pass.keys.push(flow.key);
         }
-        self.young.entry(flow.key).or_insert_with(|| Vec::with_capacity(1)).push(waiting);
+        self.young.add(flow.key, waiting);
     }
 
     /// Takes the row that is nearest in time among those that it can be one with.
     fn partner(&mut self, key: u64, waiting: &Waiting) -> Option<Waiting> {
-        for rows in [&mut self.young, &mut self.old] {
-            let Some(others) = rows.get_mut(&key) else { continue };
-            let possible = others.iter().enumerate().filter(|(_, other)| is_one(waiting, other));
-            let distance = |other: &Waiting| {
-                other.time.abs_diff(waiting.time).saturating_add(other.end_time.abs_diff(waiting.end_time))
-            };
-            if let Some((place, _)) = possible.min_by_key(|(_, other)| distance(other)) {
-                return Some(others.swap_remove(place));
-            }
-        }
-        None
+        self.young.take_nearest(key, waiting).or_else(|| self.old.take_nearest(key, waiting))
     }
 
     fn changes(&mut self, batches: &HashMap<u64, &RecordBatch>, pass: Pass, now: i64) -> Vec<Change> {
