@@ -124,8 +124,9 @@ demo-traces: ## Share of the demo's requests whose whole trace is right, by the 
 		cargo test --locked --quiet --workspace --test demo -- --nocapture the_demos_requests_are
 
 .PHONY: bench
+# The allocator is set as `weir up` sets its own.
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
-	@cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import --bench aggregate
+	@MIMALLOC_PURGE_DELAY=0 MIMALLOC_ALLOW_THP=0 cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import --bench aggregate
 
 .PHONY: hooks
 hooks: ## Judge the candidate hooks on this kernel: ns an event, throughput with and without (root, ~10 min; ROUNDS=0: 2 min)
