@@ -104,7 +104,7 @@ docs: ## Regenerate docs/tables.md from the schema
 	@target/debug/examples/tables_md > docs/tables.md
 
 .PHONY: fuzz
-fuzz: ## Fuzz a parser of outside bytes: T=packets, tls, datagrams or dns [SECONDS=60] (building takes ~4 min, once)
+fuzz: ## Fuzz a parser of outside bytes: T=packets, tls, datagrams, dns or exported [SECONDS=60] (building takes ~4 min, once)
 	@deploy/fuzz.sh "$(T)" $(SECONDS)
 
 .PHONY: conformance
@@ -122,6 +122,12 @@ demo-traces: ## Share of the demo's requests whose whole trace is right, by the 
 	@cargo build --locked --quiet --workspace --bins
 	@WEIR_BIN=$(CURDIR)/target/debug/weir WEIR_DEMO_RATE=$(or $(RATE),50) WEIR_DEMO_FOR=$(or $(FOR),25s) \
 		cargo test --locked --quiet --workspace --test demo -- --nocapture the_demos_requests_are
+
+.PHONY: jaeger
+jaeger: ## Export traces to a real Jaeger that was away, with a kill -9 in between: are all there? (builds it once, ~5 min)
+	@deploy/jaeger.sh
+	@cargo build --locked --quiet --workspace --bins
+	@WEIR_BIN=$(CURDIR)/target/debug/weir cargo bench --locked --quiet --profile dev --workspace --bench jaeger
 
 .PHONY: bench
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
