@@ -15,6 +15,12 @@ pub struct CollectorConfig {
     pub otlp_grpc_listen: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http_listen: SocketAddr,
+    /// NetFlow and IPFIX over UDP; not taken without it.
+    pub netflow_listen: Option<SocketAddr>,
+    /// sFlow over UDP; not taken without it.
+    pub sflow_listen: Option<SocketAddr>,
+    /// The API server's audit webhook; not taken without it.
+    pub audit_listen: Option<SocketAddr>,
     /// This node's name, for rows that are the collector's own.
     pub node: String,
     /// What a single batch may be.
@@ -25,6 +31,10 @@ pub struct CollectorConfig {
     pub identity: IdentityConfig,
     /// How long exchanges wait for others of their trace, and how many.
     pub traces: weir_stitch::traces::Limits,
+    /// How much `/metrics` counts apart.
+    pub metrics: crate::MetricsLimits,
+    /// Where spans and metrics are sent on to.
+    pub export: Option<crate::ExportConfig>,
     /// How often the collector's own losses become rows of `probe_health`.
     pub health_every: Duration,
 }
@@ -36,11 +46,16 @@ impl Default for CollectorConfig {
             flight_listen: loopback(8481),
             otlp_grpc_listen: loopback(4317),
             otlp_http_listen: loopback(4318),
+            netflow_listen: None,
+            sflow_listen: None,
+            audit_listen: None,
             node: "localhost".to_owned(),
             limits: weir_wire::Limits::default(),
             allow_payload_capture: false,
             identity: IdentityConfig::default(),
             traces: weir_stitch::traces::Limits::default(),
+            metrics: crate::MetricsLimits::default(),
+            export: None,
             health_every: Duration::from_secs(10),
         }
     }

@@ -13,13 +13,16 @@ use arrow::datatypes::Int32Type;
 use bytes::Bytes;
 use tracing::warn;
 use weir_model::batch::ModelError;
-use weir_model::{BatchMeta, ExchangeRow, FlowRow, Row, SpanRow, TlsHandshakeRow};
-use weir_store::{Part, Store, StoreError};
+use weir_model::{BatchMeta, ExchangeRow, FlowRow, ProbeHealthRow, Row, SpanRow, TlsHandshakeRow};
+use weir_store::{Lag, Part, Store, StoreError};
 use weir_wire::{IngestError, Refusal, RefusalReason, Sink};
 
 use crate::counters::{Counters, Counts};
 use crate::enrich::Enricher;
+use crate::export::Exporter;
+use crate::metrics::{Counted, Metrics};
 use crate::traces::Assembly;
+use crate::verdicts::Verdicts;
 
 /// Rows up to which stitching takes less than handing it to another thread.
 const INLINE_ROWS: usize = 64;
@@ -35,6 +38,9 @@ pub(crate) struct Stage {
     counters: Counters,
     enricher: Arc<Enricher>,
     assembly: Assembly,
+    metrics: Arc<Metrics>,
+    exporter: Option<Arc<Exporter>>,
+    verdicts: Verdicts,
 }
 
 /// Now, UTC nanoseconds.
@@ -43,11 +49,21 @@ pub(crate) fn now() -> i64 {
 }
 
 impl Stage {
-    pub(crate) fn new(store: Store, node: &str, enricher: Arc<Enricher>, assembly: Assembly) -> Stage {
+    pub(crate) fn new(
+        store: Store,
+        node: &str,
+        enricher: Arc<Enricher>,
+        assembly: Assembly,
+        metrics: Metrics,
+        exporter: Option<Exporter>,
+    ) -> Stage {
         Stage {
             store,
             enricher,
             assembly,
+            metrics: Arc::new(metrics),
+            exporter: exporter.map(Arc::new),
+            verdicts: Verdicts::default(),
             node: node.to_owned(),
             boot_id: weir_kit::host::boot_id(),
             sequence: AtomicU64::new(0),
@@ -61,7 +77,19 @@ impl Stage {
     /// The store's, when nothing was stored.
     pub(crate) async fn append_own<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
         self.append(rows).await?;
-        self.counters.stored(rows.len() as u64, 0, 0);
+        self.counters.stored(R::table().name, rows.len() as u64, 0, 0);
+        Ok(())
+    }
+
+    /// Applications' own spans; durable when it returns, and then told to all that follows from them.
+    ///
+    /// # Errors
+    /// The store's, when nothing was stored.
+    pub(crate) async fn append_told(&self, spans: Vec<SpanRow>) -> Result<(), StoreError> {
+        self.export(&spans).await;
+        self.append_own(&spans).await?;
+        self.assembly.add_contexts(&spans, now());
+        self.metrics.count(Counted::Spans(spans)).await;
         Ok(())
     }
 
@@ -70,15 +98,31 @@ impl Stage {
     /// # Errors
     /// The store's, when nothing was stored.
     pub(crate) async fn append_stitched(&self, spans: &[SpanRow]) -> Result<(), StoreError> {
+        self.export(spans).await;
         self.append(spans).await?;
         self.counters.stitched(spans.len() as u64);
+        self.metrics.count(Counted::Spans(spans.to_vec())).await;
         Ok(())
+    }
+
+    /// Rows of flows that the collector itself received: as a probe's, with all that follows from them.
+    ///
+    /// # Errors
+    /// As a sender would hear of it; nothing was stored.
+    pub(crate) async fn take_own(&self, rows: &[FlowRow]) -> Result<(), IngestError> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let meta = BatchMeta::of::<FlowRow>(&self.node, &self.boot_id, sequence);
+        self.take(Part { meta, batch: FlowRow::to_batch(rows), ipc: None }).await
     }
 
     async fn append<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let meta = BatchMeta::of::<R>(&self.node, &self.boot_id, sequence);
         self.store.append(vec![(meta, R::to_batch(rows))]).await
+    }
+
+    pub(crate) fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
     }
 
     pub(crate) fn assembly(&self) -> &Assembly {
@@ -95,6 +139,26 @@ impl Stage {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counters.counts()
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {
+        self.exporter.as_ref()
+    }
+
+    /// Queues spans for export. Before the store has them: what ends the process in between makes them come once more, and not
+    /// go missing.
+    async fn export(&self, spans: &[SpanRow]) {
+        if let Some(exporter) = &self.exporter {
+            exporter.offer(spans).await;
+        }
+    }
+
+    pub(crate) fn lag(&self) -> Lag {
+        self.store.lag()
     }
 
     pub(crate) fn node(&self) -> &str {
@@ -134,17 +198,23 @@ impl Sink for Stage {
 impl Stage {
     async fn take(&self, part: Part) -> Result<(), IngestError> {
         let rows = part.batch.num_rows() as u64;
-        let node = part.meta.node.clone();
+        let (node, table) = (part.meta.node.clone(), part.meta.table.clone());
         let part = self.enricher.enrich(part, &self.counters).await;
+        let part = self.verdicts.put_into(part, now());
         let malformed = |err| self.refuse(&node, RefusalReason::Malformed, &err);
-        let Stitched { parts, exchanges, handshakes } = with_spans(part).await.map_err(malformed)?;
+        let Stitched { parts, exchanges, handshakes, spans } = with_spans(part).await.map_err(malformed)?;
+        self.export(&spans).await;
+        let counted = counted(parts.first());
         let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();
         match self.store.append_parts(parts).await {
             Ok(duplicates) => {
-                self.counters.stored(rows, stitched, duplicates as u64);
+                self.counters.stored(&table, rows, stitched, duplicates as u64);
                 // What came before was taken before.
                 if duplicates == 0 {
                     self.assembly.add(exchanges, &handshakes, now());
+                    if let Some(rows) = counted {
+                        self.metrics.count(rows).await;
+                    }
                 }
                 Ok(())
             }
@@ -170,6 +240,17 @@ struct Stitched {
     /// What follows from many batches: exchanges, and the spans of clients' handshakes.
     exchanges: Vec<ExchangeRow>,
     handshakes: Vec<SpanRow>,
+    /// The same spans as in `parts`, as rows.
+    spans: Vec<SpanRow>,
+}
+
+/// Rows of a batch that `/metrics` counts; the spans that follow from it are no requests.
+fn counted(part: Option<&Part>) -> Option<Counted> {
+    let Part { meta, batch, .. } = part?;
+    if meta.table == FlowRow::table().name {
+        return Some(Counted::Flows(batch.clone()));
+    }
+    (meta.table == ProbeHealthRow::table().name).then(|| Counted::Health(batch.clone()))
 }
 
 /// Large batches are stitched where nobody waits for the thread.
@@ -207,8 +288,12 @@ fn stitch(part: Part) -> Result<Stitched, ModelError> {
     let is_client_s = |span: &SpanRow| {
         !span.attributes.iter().any(|(key, value)| key == "weir.observer" && value == "server")
     };
-    let handshakes = if is_handshakes { spans.into_iter().filter(is_client_s).collect() } else { Vec::new() };
-    Ok(Stitched { parts: vec![part, stitched], handshakes, ..Stitched::default() })
+    let handshakes = if is_handshakes {
+        spans.iter().filter(|span| is_client_s(span)).cloned().collect()
+    } else {
+        Vec::new()
+    };
+    Ok(Stitched { parts: vec![part, stitched], handshakes, spans, ..Stitched::default() })
 }
 
 /// The flows of connections that ended: only they become spans, and most rows of a long connection don't. All rows

@@ -1,4 +1,4 @@
-//! OTLP over gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`. Metrics and logs are `UNIMPLEMENTED`,
+//! OTLP over gRPC: `TraceService/Export` and `LogsService/Export`. Metrics are `UNIMPLEMENTED`,
 //! which exporters take as "don't come again".
 
 use std::sync::Arc;
@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+use weir_otlp::proto::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use weir_otlp::proto::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use weir_otlp::proto::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use weir_otlp::proto::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 
-use super::{Intake, IntakeError, MAX_REQUEST_BYTES, partial_success};
+use super::{Intake, IntakeError, MAX_REQUEST_BYTES, partial_success, partial_success_of_logs};
 
 /// Requests of one connection that are read at the same time; more wait in the sender.
 const REQUESTS_PER_CONNECTION: usize = 16;
@@ -23,6 +25,10 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     // The limit holds for the message as it comes and as it is unpacked.
+    let logs = LogsServiceServer::new(Logs { intake: intake.clone() })
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let service = TraceServiceServer::new(Traces { intake })
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
@@ -30,6 +36,7 @@ pub(super) async fn serve(
     Server::builder()
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .add_service(service)
+        .add_service(logs)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
         .await
 }
@@ -49,9 +56,32 @@ impl TraceService for Traces {
             Ok(refused) => {
                 Ok(Response::new(ExportTraceServiceResponse { partial_success: partial_success(&refused) }))
             }
-            // Without a hint of when to retry, exporters drop what is RESOURCE_EXHAUSTED, and keep what is UNAVAILABLE.
-            Err(err @ IntakeError::TooLarge(_)) => Err(Status::resource_exhausted(err.to_string())),
-            Err(err @ IntakeError::Unavailable(_)) => Err(Status::unavailable(err.to_string())),
+            Err(err) => Err(status(&err)),
         }
+    }
+}
+
+#[derive(Debug)]
+struct Logs {
+    intake: Arc<Intake>,
+}
+
+#[tonic::async_trait]
+impl LogsService for Logs {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let others = self.intake.take_logs(request.into_inner().resource_logs).await;
+        let others = others.map_err(|err| status(&err))?;
+        Ok(Response::new(ExportLogsServiceResponse { partial_success: partial_success_of_logs(others) }))
+    }
+}
+
+/// Without a hint of when to retry, exporters drop what is `RESOURCE_EXHAUSTED`, and keep what is `UNAVAILABLE`.
+fn status(err: &IntakeError) -> Status {
+    match err {
+        IntakeError::TooLarge(_) => Status::resource_exhausted(err.to_string()),
+        IntakeError::Unavailable(_) => Status::unavailable(err.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! OTLP over HTTP: `POST /v1/traces` with protobuf or JSON, plain or gzip. Answers come in the request's format; failures
+//! OTLP over HTTP: `POST /v1/traces` and `/v1/logs` with protobuf or JSON, plain or gzip. Answers come in the request's format; failures
 //! carry a `google.rpc.Status`, as the specification asks.
 //!
 //! Nothing is authenticated, so nothing that a browser sends is taken: a page of any site could reach this port.
@@ -23,7 +23,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use weir_otlp::Refused;
 use weir_otlp::json;
+use weir_otlp::proto::collector::logs::v1::ExportLogsServiceRequest;
 use weir_otlp::proto::collector::trace::v1::ExportTraceServiceRequest;
+use weir_otlp::proto::logs::v1::ResourceLogs;
 use weir_otlp::proto::trace::v1::ResourceSpans;
 
 use self::answer::{Format, Problem};
@@ -43,7 +45,7 @@ pub(super) async fn serve(
     let router = Router::new()
         .route("/v1/traces", post(traces).fallback(only_post))
         .route("/v1/metrics", any(async |request: Request| only_traces(&request, "METRICS")))
-        .route("/v1/logs", any(async |request: Request| only_traces(&request, "LOGS")))
+        .route("/v1/logs", post(logs).fallback(only_post))
         .fallback(nothing_here)
         .with_state(Arc::new(receiver));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
@@ -64,14 +66,22 @@ async fn traces(State(receiver): State<Arc<Receiver>>, request: Request) -> Resp
     }
 }
 
+async fn logs(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    let format = Format::of(request.headers());
+    match receiver.receive_logs(format, request).await {
+        Ok(others) => format.unwrap_or_default().stored_logs(others),
+        Err(problem) => format.unwrap_or_default().failed(problem),
+    }
+}
+
 async fn only_post(request: Request) -> Response {
-    let problem = Problem::method("traces are sent here with POST");
+    let problem = Problem::method("they are sent here with POST");
     Format::of(request.headers()).unwrap_or_default().failed(problem)
 }
 
 fn only_traces(request: &Request, signal: &'static str) -> Response {
     let problem = Problem::not_found(format!(
-        "Weir takes traces (POST /v1/traces): set OTEL_{signal}_EXPORTER=none where they are sent from"
+        "Weir takes traces (POST /v1/traces) and access logs (POST /v1/logs): set OTEL_{signal}_EXPORTER=none where they are sent from"
     ));
     Format::of(request.headers()).unwrap_or_default().failed(problem)
 }
@@ -86,6 +96,22 @@ async fn nothing_here(request: Request) -> Response {
 
 impl Receiver {
     async fn receive(&self, format: Option<Format>, request: Request) -> Result<Refused, Problem> {
+        let spans = self.message(format, request, decode).await?;
+        self.intake.take(spans).await.map_err(|err| problem(&err))
+    }
+
+    async fn receive_logs(&self, format: Option<Format>, request: Request) -> Result<u64, Problem> {
+        let logs = self.message(format, request, decode_logs).await?;
+        self.intake.take_logs(logs).await.map_err(|err| problem(&err))
+    }
+
+    /// A request's message, unpacked and read by `decode`.
+    async fn message<T: Send + 'static>(
+        &self,
+        format: Option<Format>,
+        request: Request,
+        decode: fn(Format, &[u8]) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
         // Only browsers send it, and they always do where a page of another site posts.
         if let Some(origin) = text(request.headers(), &header::ORIGIN) {
             return Err(Problem::forbidden(format!("requests from a web page ({origin}) are refused")));
@@ -95,7 +121,7 @@ impl Receiver {
         })?;
         let is_gzip = is_gzip(request.headers())?;
         let body = self.read(request.into_body()).await;
-        let spans = match body {
+        let message = match body {
             Ok(body) if body.len() <= INLINE_BYTES && !is_gzip => decode(format, &body),
             Ok(body) => tokio::task::spawn_blocking(move || {
                 let unpacked = if is_gzip { unpack(&body)? } else { body };
@@ -105,14 +131,10 @@ impl Receiver {
             .unwrap_or_else(|err| Err(Problem::internal(err.to_string()))),
             Err(problem) => Err(problem),
         };
-        let spans = spans.inspect_err(|problem| {
+        message.inspect_err(|problem| {
             if let Some(reason) = problem.refusal() {
                 self.intake.refuse_request(reason, &problem.message);
             }
-        })?;
-        self.intake.take(spans).await.map_err(|err| match err {
-            IntakeError::TooLarge(_) => Problem::too_large(err.to_string()),
-            IntakeError::Unavailable(_) => Problem::unavailable(err.to_string()),
         })
     }
 
@@ -125,6 +147,13 @@ impl Receiver {
             }
             () = self.stop.cancelled() => Err(Problem::unavailable("Weir is stopping".to_owned())),
         }
+    }
+}
+
+fn problem(err: &IntakeError) -> Problem {
+    match err {
+        IntakeError::TooLarge(_) => Problem::too_large(err.to_string()),
+        IntakeError::Unavailable(_) => Problem::unavailable(err.to_string()),
     }
 }
 
@@ -160,6 +189,16 @@ fn decode(format: Format, body: &[u8]) -> Result<Vec<ResourceSpans>, Problem> {
             .map_err(|err| Problem::malformed(format!("not an ExportTraceServiceRequest: {err}"))),
         Format::Json => json::decode::traces(body).map_err(|err| Problem::malformed(err.to_string())),
     }
+}
+
+fn decode_logs(format: Format, body: &[u8]) -> Result<Vec<ResourceLogs>, Problem> {
+    let request = match format {
+        Format::Protobuf => ExportLogsServiceRequest::decode(body).map_err(|err| err.to_string()),
+        Format::Json => serde_json::from_slice(body).map_err(|err| err.to_string()),
+    };
+    request
+        .map(|request: ExportLogsServiceRequest| request.resource_logs)
+        .map_err(|err| Problem::malformed(format!("not an ExportLogsServiceRequest: {err}")))
 }
 
 fn larger_than_the_limit() -> Problem {
