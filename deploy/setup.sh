@@ -75,6 +75,17 @@ aioquic() {
   .tools/python/bin/pip install --quiet "aioquic==$version"
 }
 
+otlp_peers() {
+  # A receiver of OTLP and a strict parser of OpenMetrics for tests, by their projects' own Python packages.
+  local wanted="grpcio==1.85.3 opentelemetry-proto==1.45.2 prometheus_client==0.26.0"
+  [ "$(cat .tools/otlp/wanted 2>/dev/null)" = "$wanted" ] && return 0
+  say "installing ${wanted// /, } into .tools (half a minute)"
+  python3 -m venv .tools/otlp
+  # shellcheck disable=SC2086 # each is a package
+  .tools/otlp/bin/python -m pip install --quiet $wanted
+  echo "$wanted" > .tools/otlp/wanted
+}
+
 kubernetes() {
   # A real Kubernetes API server for tests: built once from the Go module proxy, at the version and sums of its go.mod.
   local peer=deploy/e2e/tests/kubernetes/peer to=.tools/kubernetes version
@@ -103,7 +114,10 @@ case ${1:-run} in
     apt_packages etcd=etcd-server
     # The package starts a server, which nobody asked for: the tests start their own.
     if [ -z "$had_etcd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now etcd; fi
-    golang; go_peers; aioquic; kubernetes ;;
+    had_prometheus=$(command -v prometheus || true)
+    apt_packages prometheus=prometheus /usr/sbin/softflowd=softflowd nfcapd=nfdump
+    if [ -z "$had_prometheus" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now prometheus; fi
+    golang; go_peers; aioquic; otlp_peers; kubernetes ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)
