@@ -104,7 +104,7 @@ docs: ## Regenerate docs/tables.md from the schema
 	@target/debug/examples/tables_md > docs/tables.md
 
 .PHONY: fuzz
-fuzz: ## Fuzz a parser of outside bytes: T=packets, tls, datagrams or dns [SECONDS=60] (building takes ~4 min, once)
+fuzz: ## Fuzz a parser of outside bytes: T=packets, tls, datagrams, dns or exported [SECONDS=60] (building takes ~4 min, once)
 	@deploy/fuzz.sh "$(T)" $(SECONDS)
 
 .PHONY: conformance
@@ -123,9 +123,16 @@ demo-traces: ## Share of the demo's requests whose whole trace is right, by the 
 	@WEIR_BIN=$(CURDIR)/target/debug/weir WEIR_DEMO_RATE=$(or $(RATE),50) WEIR_DEMO_FOR=$(or $(FOR),25s) \
 		cargo test --locked --quiet --workspace --test demo -- --nocapture the_demos_requests_are
 
+.PHONY: jaeger
+jaeger: ## Export traces to a real Jaeger that was away, with a kill -9 in between: are all there? (builds it once, ~5 min)
+	@deploy/jaeger.sh
+	@cargo build --locked --quiet --workspace --bins
+	@WEIR_BIN=$(CURDIR)/target/debug/weir cargo bench --locked --quiet --profile dev --workspace --bench jaeger
+
 .PHONY: bench
+# The allocator is set as `weir up` sets its own.
 bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
-	@cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import --bench aggregate
+	@MIMALLOC_PURGE_DELAY=0 MIMALLOC_ALLOW_THP=0 cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import --bench aggregate
 
 .PHONY: hooks
 hooks: ## Judge the candidate hooks on this kernel: ns an event, throughput with and without (root, ~10 min; ROUNDS=0: 2 min)

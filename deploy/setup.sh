@@ -86,6 +86,17 @@ envoy() {
   echo "$version" > "$to/version"
 }
 
+otlp_peers() {
+  # A receiver of OTLP and a strict parser of OpenMetrics for tests, by their projects' own Python packages.
+  local wanted="grpcio==1.85.3 opentelemetry-proto==1.45.2 prometheus_client==0.26.0"
+  [ "$(cat .tools/otlp/wanted 2>/dev/null)" = "$wanted" ] && return 0
+  say "installing ${wanted// /, } into .tools (half a minute)"
+  python3 -m venv .tools/otlp
+  # shellcheck disable=SC2086 # each is a package
+  .tools/otlp/bin/python -m pip install --quiet $wanted
+  echo "$wanted" > .tools/otlp/wanted
+}
+
 kubernetes() {
   # A real Kubernetes API server for tests: built once from the Go module proxy, at the version and sums of its go.mod.
   local peer=deploy/e2e/tests/kubernetes/peer to=.tools/kubernetes version
@@ -115,9 +126,14 @@ case ${1:-run} in
     # The package starts a server, which nobody asked for: the tests start their own.
     if [ -z "$had_etcd" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now etcd; fi
     had_haproxy=$(command -v haproxy || true)
-    apt_packages haproxy=haproxy /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream
-    if [ -z "$had_haproxy" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now haproxy; fi
-    golang; go_peers; aioquic; envoy; kubernetes ;;
+    had_prometheus=$(command -v prometheus || true)
+    apt_packages haproxy=haproxy /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream \
+      prometheus=prometheus /usr/sbin/softflowd=softflowd nfcapd=nfdump
+    if [ -d /run/systemd/system ]; then
+      [ -n "$had_haproxy" ] || as_root systemctl disable --quiet --now haproxy
+      [ -n "$had_prometheus" ] || as_root systemctl disable --quiet --now prometheus
+    fi
+    golang; go_peers; aioquic; envoy; otlp_peers; kubernetes ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)

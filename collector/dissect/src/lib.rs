@@ -10,6 +10,7 @@
 //! | `assemble.rs`  | pieces at offsets, in any order → bytes                                      |
 //! | `sctp.rs`      | SCTP's chunks: who opens and ends an association, how much data there is          |
 //! | `ip.rs`        | a captured packet → addresses, ports, payload, through link layers and tunnels |
+//! | `exported.rs`  | NetFlow, IPFIX and sFlow datagrams → rows of flows                           |
 //! | `tcp.rs`       | packets in order of capture → rows of flows, handshakes and DNS              |
 //!
 //! **Invariants**: no I/O and no clock (time is an argument), no panic on any input, memory that grows no larger
@@ -19,6 +20,7 @@ mod assemble;
 pub mod datagrams;
 pub mod dns;
 mod dtls;
+pub mod exported;
 pub mod ip;
 pub mod quic;
 pub mod sctp;

@@ -5,6 +5,7 @@ mod dns;
 mod drops;
 mod exchanges;
 mod flows;
+mod http_requests;
 mod k8s_audit;
 mod k8s_objects;
 mod policy_events;
@@ -18,6 +19,7 @@ pub use dns::{DNS, DnsRow};
 pub use drops::{DROPS, DropRow};
 pub use exchanges::{EXCHANGES, ExchangeRow};
 pub use flows::{FLOWS, FlowRow};
+pub use http_requests::{HTTP_REQUESTS, HttpRequestRow};
 pub use k8s_audit::{K8S_AUDIT, K8sAuditRow};
 pub use k8s_objects::{K8S_OBJECTS, K8sObjectRow};
 pub use policy_events::{POLICY_EVENTS, PolicyEventRow};
@@ -29,11 +31,12 @@ pub use tls_handshakes::{TLS_HANDSHAKES, TlsHandshakeRow};
 use crate::schema::Table;
 
 /// Every table, in the order of the reference page.
-pub static ALL: [&Table; 12] = [
+pub static ALL: [&Table; 13] = [
     &FLOWS,
     &TLS_HANDSHAKES,
     &EXCHANGES,
     &SPANS,
+    &HTTP_REQUESTS,
     &DROPS,
     &DNS,
     &PROCESSES,

@@ -92,6 +92,16 @@ async fn ingest(dir: &Path, schema: &arrow_flight::FlightData, sent: &[Sent]) {
     store.close().await.unwrap();
 }
 
+/// A process that ends without closing: what it had in memory is in the log.
+async fn crash(store: Store) {
+    let lock = store.dir().join("LOCK");
+    drop(store);
+    // The background task may still hold the store for a moment.
+    while File::open(&lock).unwrap().try_lock().is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn json_lines(batch: &RecordBatch) -> Vec<u8> {
     let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
     writer.write(batch).unwrap();
@@ -145,7 +155,7 @@ async fn main() {
         memory_bytes: usize::MAX,
         ..StoreConfig::default()
     };
-    let store = Store::open(lazily).await.unwrap();
+    let store = Store::open(lazily.clone()).await.unwrap();
     let parts = sent.iter().zip(&batches).map(|(one, batch)| {
         let (_, ipc) = decoded(&schema, one);
         Part { meta: one.meta.clone(), batch: batch.clone(), ipc: Some(ipc) }
@@ -156,6 +166,9 @@ async fn main() {
         appends.buffer_unordered(IN_FLIGHT).for_each(|stored| async { assert_eq!(stored.unwrap(), 0) }).await;
     })
     .await;
+    crash(store).await;
+    let store = measured("start: the log read back", rows, Store::open(lazily)).await.unwrap();
+    assert_eq!(store.opened().replayed_rows, rows as u64);
     measured("sort, encode and commit", rows, store.seal()).await.unwrap();
     store.close().await.unwrap();
 

@@ -16,6 +16,12 @@ pub struct CollectorConfig {
     pub otlp_grpc_listen: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http_listen: SocketAddr,
+    /// NetFlow and IPFIX over UDP; not taken without it.
+    pub netflow_listen: Option<SocketAddr>,
+    /// sFlow over UDP; not taken without it.
+    pub sflow_listen: Option<SocketAddr>,
+    /// The API server's audit webhook; not taken without it.
+    pub audit_listen: Option<SocketAddr>,
     /// This node's name, for rows that are the collector's own.
     pub node: String,
     /// Bytes of batches and requests that are under way at the same time; beyond it senders are asked to come again.
@@ -30,6 +36,10 @@ pub struct CollectorConfig {
     pub traces: weir_stitch::traces::Limits,
     /// The store's stage before memory, if it was opened with one.
     pub pairing: Option<Arc<Pairing>>,
+    /// How much `/metrics` counts apart.
+    pub metrics: crate::MetricsLimits,
+    /// Where spans and metrics are sent on to.
+    pub export: Option<crate::ExportConfig>,
     /// How often the collector's own losses become rows of `probe_health`.
     pub health_every: Duration,
 }
@@ -42,6 +52,9 @@ impl Default for CollectorConfig {
             flight_listen: loopback(8481),
             otlp_grpc_listen: loopback(4317),
             otlp_http_listen: loopback(4318),
+            netflow_listen: None,
+            sflow_listen: None,
+            audit_listen: None,
             node: "localhost".to_owned(),
             intake_bytes: shares.intake,
             limits: shares.batch(),
@@ -49,6 +62,8 @@ impl Default for CollectorConfig {
             identity: IdentityConfig::default(),
             traces: shares.traces(),
             pairing: None,
+            metrics: crate::MetricsLimits::default(),
+            export: None,
             health_every: Duration::from_secs(10),
         }
     }

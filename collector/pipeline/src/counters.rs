@@ -8,8 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use weir_model::{ProbeHealthRow, SmolStr, format_smolstr};
+use weir_model::{ProbeHealthRow, Row, SmolStr, format_smolstr};
 
+use crate::metrics::Counted;
 use crate::stage::Stage;
 
 /// Totals since the start.
@@ -47,8 +48,12 @@ pub(crate) struct Counters {
     held: AtomicU64,
     unknown_ends: AtomicU64,
     unreadable_objects: AtomicU64,
+    /// Of each table.
+    rows_by_table: Mutex<BTreeMap<SmolStr, u64>>,
+    refused_by_reason: Mutex<BTreeMap<&'static str, u64>>,
     /// (sender, reason) → how many; bounded, since a sender may call itself anything.
     unreported: Mutex<Unreported>,
+    noted: Mutex<Unreported>,
 }
 
 type Unreported = BTreeMap<(SmolStr, &'static str), u64>;
@@ -57,11 +62,30 @@ type Unreported = BTreeMap<(SmolStr, &'static str), u64>;
 const MOST_SENDERS: usize = 256;
 
 impl Counters {
-    pub(crate) fn stored(&self, rows: u64, stitched: u64, duplicates: u64) {
+    pub(crate) fn stored(&self, table: &str, rows: u64, stitched: u64, duplicates: u64) {
+        self.rows_of(table, rows);
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.stitched.fetch_add(stitched, Ordering::Relaxed);
         self.duplicates.fetch_add(duplicates, Ordering::Relaxed);
+    }
+
+    fn rows_of(&self, table: &str, rows: u64) {
+        let mut by_table = self.rows_by_table.lock();
+        match by_table.get_mut(table) {
+            Some(total) => *total += rows,
+            None => drop(by_table.insert(SmolStr::new(table), rows)),
+        }
+    }
+
+    /// Rows of each table, stitched spans not counted.
+    pub(crate) fn rows_by_table(&self) -> Vec<(SmolStr, u64)> {
+        self.rows_by_table.lock().iter().map(|(table, rows)| (table.clone(), *rows)).collect()
+    }
+
+    /// What was refused, by why.
+    pub(crate) fn refused_by_reason(&self) -> Vec<(SmolStr, u64)> {
+        self.refused_by_reason.lock().iter().map(|(reason, count)| ((*reason).into(), *count)).collect()
     }
 
     /// Spans that follow from several batches.
@@ -82,11 +106,16 @@ impl Counters {
         self.unreadable_objects.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn refused(&self, sender: &str, reason: &'static str, count: u64) {
+    /// Counts what was refused; whether it is the first of that kind since the last report.
+    pub(crate) fn refused(&self, sender: &str, reason: &'static str, count: u64) -> bool {
         self.refused.fetch_add(count, Ordering::Relaxed);
-        let mut unreported = self.unreported.lock();
-        let sender = if unreported.len() < MOST_SENDERS { SmolStr::new(sender) } else { "others".into() };
-        *unreported.entry((sender, reason)).or_default() += count;
+        *self.refused_by_reason.lock().entry(reason).or_default() += count;
+        add(&mut self.unreported.lock(), sender, reason, count)
+    }
+
+    /// Counts what was taken, but not understood in all its parts.
+    pub(crate) fn noted(&self, sender: &str, what: &'static str, count: u64) {
+        add(&mut self.noted.lock(), sender, what, count);
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -103,19 +132,42 @@ impl Counters {
         }
     }
 
-    fn take(&self) -> Unreported {
-        std::mem::take(&mut *self.unreported.lock())
+    /// What was refused, and what was noted.
+    fn take(&self) -> [Unreported; 2] {
+        [&self.unreported, &self.noted].map(|counted| std::mem::take(&mut *counted.lock()))
     }
 
-    fn put_back(&self, taken: Unreported) {
-        let mut unreported = self.unreported.lock();
-        for (key, count) in taken {
-            *unreported.entry(key).or_default() += count;
+    fn put_back(&self, taken: [Unreported; 2]) {
+        for (counted, taken) in [&self.unreported, &self.noted].into_iter().zip(taken) {
+            let mut counted = counted.lock();
+            for (key, count) in taken {
+                *counted.entry(key).or_default() += count;
+            }
         }
     }
 }
 
-fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> {
+fn add(counted: &mut Unreported, sender: &str, reason: &'static str, count: u64) -> bool {
+    let sender = if counted.len() < MOST_SENDERS { SmolStr::new(sender) } else { "others".into() };
+    let total = counted.entry((sender, reason)).or_default();
+    let is_first = *total == 0;
+    *total += count;
+    is_first
+}
+
+fn rows_of([refused, noted]: &[Unreported; 2], time: i64, boot_id: &str) -> Vec<ProbeHealthRow> {
+    let note = |((sender, what), count): (&(SmolStr, &'static str), &u64)| ProbeHealthRow {
+        time,
+        node: Some(sender.clone()),
+        boot_id: Some(boot_id.into()),
+        component: Some("collector".into()),
+        counter: Some(SmolStr::new_static(what)),
+        value: *count as i64,
+        kind: Some("gauge".into()),
+        message: Some(format_smolstr!(
+            "{sender} told {count} that nobody here knows: the rest is there all the same"
+        )),
+    };
     let row = |((sender, reason), count): (&(SmolStr, &'static str), &u64)| ProbeHealthRow {
         time,
         node: Some(sender.clone()),
@@ -128,7 +180,7 @@ fn rows_of(taken: &Unreported, time: i64, boot_id: &str) -> Vec<ProbeHealthRow> 
             "the collector refused {count} from {sender} ({reason}): its log says why"
         )),
     };
-    taken.iter().map(row).collect()
+    refused.iter().map(row).chain(noted.iter().map(note)).collect()
 }
 
 /// How many there are.
@@ -244,10 +296,27 @@ fn rows_of_clocks(stage: &Stage, told: &mut BTreeMap<SmolStr, i64>) -> Vec<Probe
     rows
 }
 
+/// Rows of what the receiver of exports won't ever have.
+fn rows_of_unexported(stage: &Stage, lost: &BTreeMap<&'static str, u64>) -> Vec<ProbeHealthRow> {
+    let row = |(reason, count): (&&'static str, &u64)| ProbeHealthRow {
+        time: stage.now(),
+        node: Some(stage.node().into()),
+        boot_id: Some(stage.boot_id().into()),
+        component: Some("export".into()),
+        counter: Some(format_smolstr!("export_{reason}")),
+        value: *count as i64,
+        // They are in the store: no answer is less complete for it.
+        kind: Some("gauge".into()),
+        message: Some(format_smolstr!("spans were not exported ({reason}): the log says why")),
+    };
+    lost.iter().map(row).collect()
+}
+
 /// Writes what was refused into `probe_health`, every `every` and once more at the end.
 pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: CancellationToken) {
     let mut reported = [0; TOTALS];
     let mut clocks = BTreeMap::new();
+    let mut unexported = BTreeMap::new();
     loop {
         let is_last = tokio::select! {
             () = stop.cancelled() => true,
@@ -255,12 +324,22 @@ pub(crate) async fn report(stage: Arc<Stage>, every: Duration, stop: Cancellatio
         };
         let taken = stage.counters().take();
         let mut rows = rows_of(&taken, stage.now(), stage.boot_id());
+        for (reason, count) in stage.exporter().map(|exporter| exporter.take_lost()).unwrap_or_default() {
+            *unexported.entry(reason).or_default() += count;
+        }
+        rows.extend(rows_of_unexported(&stage, &unexported));
         let totals = totals(&stage);
         rows.extend(rows_of_totals(&stage, &totals, &reported));
         rows.extend(rows_of_clocks(&stage, &mut clocks));
         let stored = if rows.is_empty() { Ok(()) } else { stage.append_own(&rows).await };
         match stored {
-            Ok(()) => reported = totals.map(|total| total.value),
+            Ok(()) => {
+                if !rows.is_empty() {
+                    stage.metrics().count(Counted::Health(ProbeHealthRow::to_batch(&rows))).await;
+                }
+                reported = totals.map(|total| total.value);
+                unexported.clear();
+            }
             Err(err) => {
                 warn!(%err, "the collector's own counters could not be stored; they are kept for the next report");
                 stage.counters().put_back(taken);

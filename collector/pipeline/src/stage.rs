@@ -15,15 +15,18 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 use weir_model::batch::ModelError;
-use weir_model::{BatchMeta, ExchangeRow, FlowRow, Row, SmolStr, SpanRow, TlsHandshakeRow};
-use weir_store::{Part, Store, StoreError};
+use weir_model::{BatchMeta, ExchangeRow, FlowRow, ProbeHealthRow, Row, SmolStr, SpanRow, TlsHandshakeRow};
+use weir_store::{Lag, Part, Store, StoreError};
 use weir_wire::{IngestError, Refusal, RefusalReason, Sink};
 
 use crate::counters::{Counters, Counts};
 use crate::enrich::Enricher;
+use crate::export::Exporter;
 use crate::memory::{Budget, FOLLOWS, RETRY};
+use crate::metrics::{Counted, Metrics};
 use crate::pair::Pairing;
 use crate::traces::Assembly;
+use crate::verdicts::Verdicts;
 
 /// Rows up to which stitching takes less than handing it to another thread.
 const INLINE_ROWS: usize = 64;
@@ -45,6 +48,9 @@ pub(crate) struct Stage {
     pairing: Option<Arc<Pairing>>,
     assembly: Arc<Assembly>,
     budget: Budget,
+    metrics: Arc<Metrics>,
+    exporter: Option<Arc<Exporter>>,
+    verdicts: Verdicts,
 }
 
 /// Now, UTC nanoseconds.
@@ -59,6 +65,8 @@ impl Stage {
         enricher: Arc<Enricher>,
         pairing: Option<Arc<Pairing>>,
         assembly: Assembly,
+        metrics: Metrics,
+        exporter: Option<Exporter>,
         intake_bytes: usize,
     ) -> Stage {
         Stage {
@@ -66,6 +74,9 @@ impl Stage {
             enricher,
             pairing,
             assembly: Arc::new(assembly),
+            metrics: Arc::new(metrics),
+            exporter: exporter.map(Arc::new),
+            verdicts: Verdicts::default(),
             node: node.to_owned(),
             boot_id: weir_kit::host::boot_id(),
             sequence: AtomicU64::new(0),
@@ -80,7 +91,19 @@ impl Stage {
     /// The store's, when nothing was stored.
     pub(crate) async fn append_own<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
         self.append(rows).await?;
-        self.counters.stored(rows.len() as u64, 0, 0);
+        self.counters.stored(R::table().name, rows.len() as u64, 0, 0);
+        Ok(())
+    }
+
+    /// Applications' own spans; durable when it returns, and then told to all that follows from them.
+    ///
+    /// # Errors
+    /// The store's, when nothing was stored.
+    pub(crate) async fn append_told(&self, spans: Vec<SpanRow>) -> Result<(), StoreError> {
+        self.export(&spans).await;
+        self.append_own(&spans).await?;
+        self.assembly.add_contexts(&spans, now());
+        self.metrics.count(Counted::Spans(spans)).await;
         Ok(())
     }
 
@@ -89,15 +112,31 @@ impl Stage {
     /// # Errors
     /// The store's, when nothing was stored.
     pub(crate) async fn append_stitched(&self, spans: &[SpanRow]) -> Result<(), StoreError> {
+        self.export(spans).await;
         self.append(spans).await?;
         self.counters.stitched(spans.len() as u64);
+        self.metrics.count(Counted::Spans(spans.to_vec())).await;
         Ok(())
+    }
+
+    /// Rows of flows that the collector itself received: as a probe's, with all that follows from them.
+    ///
+    /// # Errors
+    /// As a sender would hear of it; nothing was stored.
+    pub(crate) async fn take_own(&self, rows: &[FlowRow]) -> Result<(), IngestError> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let meta = BatchMeta::of::<FlowRow>(&self.node, &self.boot_id, sequence);
+        self.take(Part { meta, batch: FlowRow::to_batch(rows), ipc: None }).await
     }
 
     async fn append<R: Row>(&self, rows: &[R]) -> Result<(), StoreError> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         let meta = BatchMeta::of::<R>(&self.node, &self.boot_id, sequence);
         self.store.append(vec![(meta, R::to_batch(rows))]).await
+    }
+
+    pub(crate) fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
     }
 
     /// How often what was told of connections was forgotten before its time.
@@ -129,6 +168,36 @@ impl Stage {
 
     pub(crate) fn counts(&self) -> Counts {
         self.counters.counts()
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn exporter(&self) -> Option<&Arc<Exporter>> {
+        self.exporter.as_ref()
+    }
+
+    /// Queues spans for export. Before the store has them: what ends the process in between makes them come once more, and not
+    /// go missing.
+    async fn export(&self, spans: &[SpanRow]) {
+        if let Some(exporter) = &self.exporter {
+            exporter.offer(spans).await;
+        }
+    }
+
+    /// The same, for the spans that follow from a batch.
+    async fn export_parts(&self, parts: &[Part]) {
+        if self.exporter.is_none() {
+            return;
+        }
+        for part in parts.iter().skip(1) {
+            self.export(&SpanRow::from_batch(&part.batch).unwrap_or_default()).await;
+        }
+    }
+
+    pub(crate) fn lag(&self) -> Lag {
+        self.store.lag()
     }
 
     pub(crate) fn node(&self) -> &str {
@@ -177,23 +246,29 @@ impl Sink for Stage {
 impl Stage {
     async fn take(&self, part: Part) -> Result<(), IngestError> {
         let rows = part.batch.num_rows() as u64;
-        let node = part.meta.node.clone();
+        let (node, table) = (part.meta.node.clone(), part.meta.table.clone());
         let part = self.enricher.enrich(part, &self.counters).await;
+        let part = self.verdicts.put_into(part, now());
         let malformed = |err| self.refuse(&node, RefusalReason::Malformed, &err);
         let Stitched { parts, handshakes } = with_spans(part).await.map_err(malformed)?;
         let exchanges = exchanges_of(&parts);
         if exchanges.is_some() {
             self.assembly.room().await;
         }
+        self.export_parts(&parts).await;
+        let counted = counted(parts.first());
         let stitched = parts.iter().skip(1).map(|spans| spans.batch.num_rows() as u64).sum();
         match self.store.append_parts(parts).await {
             Ok(duplicates) => {
-                self.counters.stored(rows, stitched, duplicates as u64);
+                self.counters.stored(&table, rows, stitched, duplicates as u64);
                 // What came before was taken before.
                 if duplicates == 0 {
                     self.assembly.add_handshakes(&handshakes, now());
                     if let Some(batch) = exchanges {
                         self.assembly.add(batch, now()).await;
+                    }
+                    if let Some(rows) = counted {
+                        self.metrics.count(rows).await;
                     }
                 }
                 Ok(())
@@ -218,6 +293,15 @@ struct Stitched {
     parts: Vec<Part>,
     /// Spans of clients' handshakes: what follows from them follows from exchanges, too.
     handshakes: Vec<SpanRow>,
+}
+
+/// Rows of a batch that `/metrics` counts; the spans that follow from it are no requests.
+fn counted(part: Option<&Part>) -> Option<Counted> {
+    let Part { meta, batch, .. } = part?;
+    if meta.table == FlowRow::table().name {
+        return Some(Counted::Flows(batch.clone()));
+    }
+    (meta.table == ProbeHealthRow::table().name).then(|| Counted::Health(batch.clone()))
 }
 
 /// The batch, where it is one of exchanges.

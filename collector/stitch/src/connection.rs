@@ -125,6 +125,7 @@ pub(crate) fn span_of(
         scope_name: Some(SmolStr::new_static("weir")),
         scope_version: Some(SmolStr::new_static(env!("CARGO_PKG_VERSION"))),
         source: Some(SmolStr::new_static("stitched")),
+        request: Some(false),
         connection_id: Some(connection_id.clone()),
         node: node.cloned(),
         ..SpanRow::default()

@@ -170,6 +170,11 @@ impl End<'_> {
         self.workload.filter(|_| self.workload_kind.is_some_and(|kind| kind != "unit")).or(self.process)
     }
 
+    /// The name outside the cluster.
+    pub(crate) fn name(&self) -> Option<&SmolStr> {
+        self.name
+    }
+
     /// The name to reach it by from outside, else the address.
     pub(crate) fn address(&self) -> Option<&SmolStr> {
         self.name.or(self.ip)

@@ -100,7 +100,8 @@ pub(crate) fn before(
     std::iter::once(connect).chain(handshake.map(|span| child("tls", span))).collect()
 }
 
-/// The span of what `row`, this end's, saw of `turn`, which came by way of the services in `path`; with the opening of the connection, where that was for it.
+/// The span of what `row`, this end's, saw of `turn`, which came by way of the services in `path`; with the opening of the connection,
+/// where that was for it. `told` is the application's own span of the same at this end.
 pub(crate) fn span(
     turn: Turn<'_>,
     side: Side,
@@ -108,6 +109,7 @@ pub(crate) fn span(
     trace_id: &SmolStr,
     parent: Option<Parent>,
     path: Option<&SmolStr>,
+    told: Option<SmolStr>,
 ) -> SpanRow {
     let (client, server) = ends::of_turn(turn.client, turn.server);
     let mut attributes = Attributes::default();
@@ -144,6 +146,8 @@ pub(crate) fn span(
         operation: Some(operation(row)),
         kind: Some(SmolStr::new_static(side.role())),
         links: Some(link(&turn.key.connection_id, side)),
+        request: Some(told.is_none() && row.multiplexed != Some(true)),
+        application_span_id: told,
         ..span_of(&turn.key.connection_id, side.role(), times, failure, row.node.as_ref())
     };
     (span.attributes, span.attribute_types) = attributes.finish();

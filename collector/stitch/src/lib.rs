@@ -8,6 +8,7 @@
 //! | `handshake.rs`  | a TLS handshake → a child span of its connection                   |
 //! | `exchange.rs`   | a turn of a connection → the spans of its ends                     |
 //! | `traces.rs`     | turns that were made for each other → one trace                    |
+//! | `graph.rs`      | spans and flows → who asked whom, and what went between them         |
 //! | `ends.rs`       | the two ends: which service, which resource                        |
 //! | `attributes.rs` | attributes with their types                                        |
 //! | `infer.rs`      | exchanges → which one was made for which                           |
@@ -20,12 +21,13 @@
 //! Requests are traces of their own, over all services that they went through. A link leads from each of its spans to
 //! the connection's.
 //!
-//! Never here: I/O, clocks; memory from one batch to the next, except what [`traces`] and [`infer`] keep.
+//! Never here: I/O, clocks; memory from one batch to the next, except what [`traces`], [`infer`] and [`graph`] keep.
 
 mod attributes;
 mod connection;
 mod ends;
 mod exchange;
+pub mod graph;
 mod handshake;
 pub mod infer;
 pub mod traces;

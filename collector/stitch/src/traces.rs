@@ -28,7 +28,7 @@ use crate::exchange::{self, Key, Parent, Turn};
 use crate::is_shared_id;
 use contexts::{Context, Contexts};
 use linker::Linker;
-use memory::Memory;
+pub(crate) use memory::Memory;
 
 /// How long turns are waited for, and how many are kept.
 #[derive(Clone, Copy, Debug)]
@@ -273,6 +273,8 @@ impl Traces {
             let [client, server] = [0, 1].map(|side| held.rows[side].as_deref());
             if held.context.is_none() && !held.is_burst() {
                 held.context = self.contexts.of(client, server);
+            } else if let Some(context) = &mut held.context {
+                self.contexts.complete(context);
             }
             if held.link != Link::NotLookedFor {
                 continue;
@@ -318,6 +320,11 @@ impl Traces {
                 return Known::NotYet;
             }
             if let Some(context) = held.context.as_ref().filter(|context| context.parent.is_some()) {
+                // The client's own span, of the same request, may be on its way.
+                let is_partial = at == key && held.has[Side::Client as usize] && context.client.is_none();
+                if is_partial && waited_ns < self.limits.context_ns {
+                    return Known::NotYet;
+                }
                 return Known::Trace(context.trace_id.clone());
             }
             let is_context_near = !self.contexts.is_empty() && !held.is_burst() && held.context.is_none();
@@ -418,6 +425,12 @@ impl Held {
         }
     }
 
+    /// The application's own span of what this end saw.
+    fn told(&self, side: Side) -> Option<SmolStr> {
+        let context = self.context.as_ref()?;
+        side.pick(&context.client, &context.server).clone()
+    }
+
     /// The application's span that it is below.
     fn told_parent(&self) -> Option<Parent> {
         let span_id = self.context.as_ref()?.parent.clone()?;
@@ -470,7 +483,8 @@ fn spans_of(key: &Key, held: &mut Held, handshakes: &mut Memory<SmolStr, SpanRow
             confidence: cause.confidence,
         });
         let parent = held.told_parent().or(seen);
-        spans.push(exchange::span(turn, Side::Client, row, &trace, parent, held.path.as_ref()));
+        let told = held.told(Side::Client);
+        spans.push(exchange::span(turn, Side::Client, row, &trace, parent, held.path.as_ref(), told));
         if row.opened_time.is_some() {
             spans.extend(exchange::before(turn, row, &trace, handshakes.take(&key.connection_id)));
         }
@@ -483,7 +497,8 @@ fn spans_of(key: &Key, held: &mut Held, handshakes: &mut Memory<SmolStr, SpanRow
             confidence: 1.0,
         });
         let parent = parent.or_else(|| held.told_parent());
-        spans.push(exchange::span(turn, Side::Server, row, &trace, parent, held.path.as_ref()));
+        let told = held.told(Side::Server);
+        spans.push(exchange::span(turn, Side::Server, row, &trace, parent, held.path.as_ref(), told));
     }
     spans
 }

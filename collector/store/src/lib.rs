@@ -14,6 +14,7 @@
 //! | `seal.rs`      | memory → files: when, in which order, and what makes it atomic                  |
 //! | `segment/`     | sorted rows → one Parquet file an hour                                          |
 //! | `catalog/`     | which files a table has: commits and checkpoints                                |
+//! | `lag.rs`       | what the log holds that no file does, and what waits for the log                |
 //! | `scan.rs`      | a consistent view for a reader, whose files outlive it                          |
 //! | `objects.rs`   | the object store, made durable                                                  |
 //! | `quarantine.rs`| damaged files are set aside and reported, the rest stays readable               |
@@ -27,6 +28,7 @@ mod catalog;
 mod commit;
 mod config;
 mod error;
+mod lag;
 mod memtable;
 mod objects;
 mod quarantine;
@@ -42,5 +44,6 @@ pub mod wal;
 pub use arrivals::{Arrivals, Change, Lacking};
 pub use config::StoreConfig;
 pub use error::StoreError;
+pub use lag::Lag;
 pub use scan::{Segment, Snapshot};
 pub use store::{Opened, Part, Store, TableStats};

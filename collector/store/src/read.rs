@@ -24,7 +24,7 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&RecordBatch) -> Vec<T> + Send + 'static,
     {
-        of_file(self.objects_of(), segment, columns, most, read).await
+        of_file(&self.inner().objects, segment, columns, most, read).await
     }
 }
 

@@ -119,6 +119,12 @@ impl Inner {
         self.attempts.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Appends that wait for the log's thread.
+    pub(crate) fn queued(&self) -> usize {
+        let committer = self.committer.lock();
+        committer.as_ref().map_or(0, |committer| committer.queue.max_capacity() - committer.queue.capacity())
+    }
+
     /// Whether the folder may belong to somebody else by now.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock.lock().is_none()
@@ -251,8 +257,8 @@ impl Store {
         Snapshot { memory: table.memory.batches(), segments: table.segments.clone() }
     }
 
-    pub(crate) fn objects_of(&self) -> &Objects {
-        &self.inner.objects
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     /// Where the snapshots' files are.

@@ -21,6 +21,7 @@ pub struct ControlPlane {
     dir: TempDir,
     port: u16,
     etcd_port: u16,
+    flags: Vec<String>,
     /// Declared before etcd, and so ended before it.
     api: Process,
     _etcd: Process,
@@ -32,14 +33,22 @@ impl ControlPlane {
     /// # Errors
     /// When either is missing (`make setup`), ends instead, or isn't ready in time.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more flags for the API server.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub async fn start_with(flags: &[String]) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("weir-kubernetes-")?;
         let [port, etcd_port, peer_port] = free_ports()?;
         let etcd = start_etcd(dir.path(), etcd_port, peer_port)?;
         let key = dir.path().join("sa.key");
         run("openssl", ["genrsa", "-out", path(&key)?, "2048"])?;
         secret(&dir.path().join("tokens.csv"), &format!("{ADMIN},admin,admin,system:masters\n"))?;
-        let api = start_api(dir.path(), port, etcd_port)?;
-        let mut plane = Self { dir, port, etcd_port, api, _etcd: etcd };
+        let api = start_api(dir.path(), port, etcd_port, flags)?;
+        let mut plane = Self { dir, port, etcd_port, flags: flags.to_vec(), api, _etcd: etcd };
         plane.ready().await?;
         Ok(plane)
     }
@@ -57,7 +66,7 @@ impl ControlPlane {
     /// # Errors
     /// As [`ControlPlane::start`].
     pub async fn start_api(&mut self) -> anyhow::Result<()> {
-        self.api = start_api(self.dir.path(), self.port, self.etcd_port)?;
+        self.api = start_api(self.dir.path(), self.port, self.etcd_port, &self.flags)?;
         self.ready().await
     }
 
@@ -66,6 +75,27 @@ impl ControlPlane {
     /// # Errors
     /// When the answer is no success; with what it says.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.ask_with(ADMIN, method, path, body)
+    }
+
+    /// Asks the API as somebody else, by their token.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::ask`].
+    pub fn ask_as(&self, token: &str, method: &str, path: &str) -> anyhow::Result<Value> {
+        self.ask_with(token, method, path, &Value::Null)
+    }
+
+    /// The token in a kubeconfig of [`ControlPlane::kubeconfig`].
+    ///
+    /// # Errors
+    /// When the file has none.
+    pub fn token_of(&self, kubeconfig: &Path) -> anyhow::Result<String> {
+        let config: Value = serde_json::from_slice(&std::fs::read(kubeconfig)?)?;
+        Ok(config["users"][0]["user"]["token"].as_str().context("a token")?.to_owned())
+    }
+
+    fn ask_with(&self, token: &str, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let mut arguments = vec!["-sS".to_owned(), "--max-time".to_owned(), "20".to_owned()];
         arguments.extend(["--cacert".to_owned(), self.ca().display().to_string()]);
@@ -75,7 +105,7 @@ impl ControlPlane {
             "-H".to_owned(),
             format!("Content-Type: {kind}"),
         ]);
-        arguments.extend(["-H".to_owned(), format!("Authorization: Bearer {ADMIN}")]);
+        arguments.extend(["-H".to_owned(), format!("Authorization: Bearer {token}")]);
         if !body.is_null() {
             arguments.extend(["--data-binary".to_owned(), body.to_string()]);
         }
@@ -153,7 +183,7 @@ fn start_etcd(dir: &Path, port: u16, peer_port: u16) -> anyhow::Result<Process> 
     Process::start(&mut etcd, &dir.join("etcd.log"))
 }
 
-fn start_api(dir: &Path, port: u16, etcd_port: u16) -> anyhow::Result<Process> {
+fn start_api(dir: &Path, port: u16, etcd_port: u16, flags: &[String]) -> anyhow::Result<Process> {
     let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/kubernetes/kube-apiserver");
     if !binary.is_file() {
         bail!("no {}: run `make setup`", binary.display());
@@ -174,6 +204,7 @@ fn start_api(dir: &Path, port: u16, etcd_port: u16) -> anyhow::Result<Process> {
     ]);
     // Nobody makes default accounts here.
     api.args(["--disable-admission-plugins", "ServiceAccount", "--shutdown-delay-duration", "0s"]);
+    api.args(flags);
     Process::start(&mut api, &dir.join("apiserver.log"))
 }
 

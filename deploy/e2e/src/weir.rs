@@ -130,6 +130,16 @@ impl Weir {
         answer(response, &url).await
     }
 
+    /// `GET` of a page that is no JSON.
+    ///
+    /// # Errors
+    /// When the answer isn't 200.
+    pub async fn page(&self, path: &str) -> anyhow::Result<String> {
+        let url = format!("{}{path}", self.url("http")?);
+        let response = self.http.get(&url).send().await.with_context(|| url.clone())?;
+        Ok(response.error_for_status()?.text().await?)
+    }
+
     /// The rows that a query gives, each an array of values.
     ///
     /// # Errors

@@ -25,6 +25,11 @@ impl ApiError {
         ApiError::refused(StatusCode::BAD_REQUEST, code, message, hint)
     }
 
+    /// Something on this side.
+    pub(crate) fn internal(why: impl std::fmt::Display) -> ApiError {
+        ApiError::refused(StatusCode::INTERNAL_SERVER_ERROR, "internal", why.to_string(), None)
+    }
+
     /// A refusal that has a status of its own.
     pub(crate) fn refused(
         status: StatusCode,

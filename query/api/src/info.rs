@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use prometheus_client::collector::Collector;
 use serde::Serialize;
 
 use weir_model::kubernetes::KubernetesState;
@@ -51,6 +52,8 @@ pub struct ApiInfo {
     pub packets: Arc<dyn PacketSource>,
     /// Who knows how the view of Kubernetes is.
     pub kubernetes: Arc<dyn KubernetesSource>,
+    /// What else `/metrics` shows.
+    pub metrics: Option<Arc<dyn Collector>>,
 }
 
 impl ApiInfo {
@@ -69,7 +72,14 @@ impl ApiInfo {
             probe,
             packets: Arc::new(NoPackets),
             kubernetes: Arc::new(NoKubernetes),
+            metrics: None,
         }
+    }
+
+    /// The same, with what a collector counts.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<dyn Collector>) -> ApiInfo {
+        ApiInfo { metrics: Some(metrics), ..self }
     }
 
     /// The same, with a Kubernetes that is watched.

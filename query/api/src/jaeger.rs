@@ -18,6 +18,7 @@
 //! | `summary.rs`        | a trace in a line of the search page                                          |
 //! | `names.rs`          | services and operations                                                       |
 //! | `dependencies.rs`   | who calls whom                                                                |
+//! | `monitor.rs`        | the Monitor tab: rates, errors and latencies over time                        |
 //!
 //! Where Jaeger's versions differ, v2.20.0's answers are given. Known differences, meant: a service name with `%` or `+`
 //! is found; a link to the parent doesn't hide the parent; a span of no length is no fault; names come sorted.
@@ -28,6 +29,7 @@ mod envelope;
 mod failure;
 mod go_duration;
 mod go_time;
+mod monitor;
 mod names;
 mod params;
 mod search;
@@ -63,7 +65,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/api/archive/{id}", only(post(v1::archive)))
         .route("/api/transform", only(post(v1::transform)).layer(DefaultBodyLimit::max(MOST_DOCUMENT_BYTES)))
         .route("/api/dependencies", only(get(v1::dependencies)))
-        .route("/api/metrics/{*what}", only(get(v1::metrics)))
+        .route("/api/metrics/minstep", only(get(monitor::min_step)))
+        .route("/api/metrics/calls", only(get(monitor::calls)))
+        .route("/api/metrics/errors", only(get(monitor::errors)))
+        .route("/api/metrics/latencies", only(get(monitor::latencies)))
         .route("/api/v3/services", only(get(v3::services)))
         .route("/api/v3/operations", only(get(v3::operations)))
         .route("/api/v3/traces", only(get(v3::search)))

@@ -9,7 +9,8 @@
 //! | `tables.rs`  | `GET /api/v1/tables`: the schema as the model has it                          |
 //! | `export/`    | `GET /api/v1/export`: OCSF, JSON Lines, CSV, streamed                         |
 //! | `capture.rs` | `POST /api/v1/capture`: packets on demand, as pcapng                          |
-//! | `status.rs`  | `/api/v1/status`, `/healthz`, `/readyz`, `/metrics`                           |
+//! | `status.rs`  | `/api/v1/status`, `/healthz`, `/readyz`                                       |
+//! | `metrics.rs` | `/metrics`, as OpenMetrics or as Prometheus' text                            |
 //! | `openapi.rs` | the document of all of it                                                     |
 //! | `jaeger/`    | what Jaeger's frontends and Grafana ask                                       |
 //! | `encode.rs`  | Arrow values as JSON and CSV                                                  |
@@ -26,6 +27,7 @@ mod flows;
 mod guard;
 mod info;
 pub mod jaeger;
+mod metrics;
 mod openapi;
 mod sql;
 mod status;
@@ -73,7 +75,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/openapi.json", get(openapi::answer))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
-        .route("/metrics", get(status::metrics))
+        .route("/metrics", get(metrics::answer))
         .route("/api/v1/{*rest}", any(error::no_route))
         .method_not_allowed_fallback(error::no_method)
         .with_state(api.clone())

@@ -35,7 +35,7 @@ fn document() -> Value {
             "/healthz": { "get": plain("Alive: the process answers", "ok\n") },
             "/readyz": { "get": ready() },
             "/metrics": { "get": plain(
-                "Prometheus metrics (text format 0.0.4)",
+                "Metrics: OpenMetrics with exemplars where Accept asks for it, else Prometheus' text format 0.0.4",
                 "# TYPE weir_store_memory_rows gauge\nweir_store_memory_rows{table=\"flows\"} 1207\n"
             ) }
         },

@@ -1,12 +1,9 @@
-//! How this process is: `/api/v1/status` for the page, `/healthz` and `/readyz` for Kubernetes, `/metrics` for Prometheus.
+//! How this process is: `/api/v1/status` for the page, `/healthz` and `/readyz` for Kubernetes.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use weir_model::kubernetes::KubernetesState;
 
@@ -90,41 +87,4 @@ pub(crate) async fn healthz() -> &'static str {
 pub(crate) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, ApiError> {
     api.engine.collect("SELECT 1", 1).await?;
     Ok("ready\n")
-}
-
-/// Prometheus text format.
-pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
-    let mut page = String::new();
-    let stats = api.store.stats();
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&weir_store::TableStats) -> u64| {
-        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for table in &stats {
-            let _ = writeln!(page, "{name}{{table=\"{}\"}} {}", table.table, value(table));
-        }
-    };
-    gauge("weir_store_memory_rows", "Rows in memory, not sealed yet.", &|table| table.rows_memory);
-    gauge("weir_store_sealed_rows", "Rows in Parquet files.", &|table| table.rows_sealed);
-    gauge("weir_store_files", "Parquet files.", &|table| table.files);
-    gauge("weir_store_sealed_bytes", "Bytes of the Parquet files.", &|table| table.bytes);
-    let _ = writeln!(
-        page,
-        "# HELP weir_query_running Questions that are worked on now.\n# TYPE weir_query_running gauge\nweir_query_running {}",
-        api.engine.running()
-    );
-    let _ = writeln!(
-        page,
-        "# HELP weir_probe_running Whether the probe in this process runs.\n# TYPE weir_probe_running gauge\nweir_probe_running {}",
-        u8::from(api.info.probe.read().state == "running")
-    );
-    let _ = writeln!(
-        page,
-        "# HELP weir_kubernetes_current Whether the view of Kubernetes is current.\n# TYPE weir_kubernetes_current gauge\nweir_kubernetes_current {}",
-        u8::from(api.info.kubernetes.state().state == "current")
-    );
-    let _ = writeln!(
-        page,
-        "# HELP weir_build_info Version.\n# TYPE weir_build_info gauge\nweir_build_info{{version=\"{}\"}} 1",
-        api.info.version
-    );
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
 }

@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start everything on this machine: probe, collector, store, queries and the web page.
-    Up(crate::up::Args),
+    Up(Box<crate::up::Args>),
     /// Ask a question in SQL and print the answer.
     Sql(sql::Args),
     /// Read a capture file (pcap, pcapng) into the store of a running Weir.
@@ -51,7 +51,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Command::Up(args) => crate::up::run(args).await,
+            Command::Up(args) => crate::up::run(*args).await,
             Command::Sql(args) => sql::run(args).await,
             Command::Import(args) => import::run(args).await,
             Command::Export(args) => export::run(args).await,

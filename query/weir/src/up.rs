@@ -2,8 +2,10 @@
 //! of its own, and the in-process probe ships over loopback by the same way as one on another node.
 
 mod banner;
+mod export;
 mod identity;
 pub(crate) mod listen;
+mod metrics;
 mod packets;
 mod probe;
 mod seen;
@@ -42,6 +44,10 @@ pub(crate) struct Args {
     /// How sure (0 to 1) it must be that an exchange was made for another to be in its trace; below, a trace of its own begins.
     #[arg(long, env = "WEIR_TRACE_CONFIDENCE", value_name = "SHARE", default_value_t = TraceLimits::default().min_confidence, value_parser = flags::share)]
     trace_confidence: f64,
+    #[command(flatten)]
+    export: export::Args,
+    #[command(flatten)]
+    metrics: metrics::Args,
     /// How much the probe records: more costs the machine more.
     #[arg(long, env = "WEIR_PROBE_LEVEL", value_enum, default_value = "exchanges")]
     probe_level: weir_probe::Level,
@@ -79,6 +85,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         flight_listen: args.listen.flight,
         otlp_grpc_listen: args.listen.otlp_grpc,
         otlp_http_listen: args.listen.otlp_http,
+        netflow_listen: args.listen.netflow,
+        sflow_listen: args.listen.sflow,
+        audit_listen: args.listen.k8s_audit,
         node: node.clone(),
         allow_payload_capture: args.allow_payload_capture,
         identity: IdentityConfig { limits: shares.identity(), ..args.identity.config() },
@@ -86,15 +95,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         intake_bytes: shares.intake,
         limits: shares.batch(),
         pairing: Some(pairing),
+        metrics: args.metrics.limits(),
+        export: args.export.config(&dir),
         ..CollectorConfig::default()
     };
     let collector = Collector::start(config, store.clone()).await.context("start the collector")?;
+    let asked_for = |wanted: &str| {
+        let bound = collector.asked_for().iter().find(|(name, _)| *name == wanted);
+        bound.map(|(_, address)| *address)
+    };
     let listeners = listen::Addresses {
         http: http.local_addr()?,
         jaeger: jaeger.local_addr()?,
         flight: collector.flight_addr(),
         otlp_grpc: collector.otlp_grpc_addr(),
         otlp_http: collector.otlp_http_addr(),
+        netflow: asked_for("netflow"),
+        sflow: asked_for("sflow"),
+        k8s_audit: asked_for("k8s_audit"),
     };
 
     let questions = Limits { memory_bytes: shares.queries, ..Limits::default() };
@@ -102,7 +120,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let probe = probe::start(&args, &node, listeners.flight, &dir, &stop).await;
     let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state())
         .with_packets(Arc::new(packets::Packets(collector.captures().clone())))
-        .with_kubernetes(Arc::new(identity::View(collector.kubernetes())));
+        .with_kubernetes(Arc::new(identity::View(collector.kubernetes())))
+        .with_metrics(Arc::new(collector.metrics()));
     let router = weir_api::router(Api::new(engine.clone(), store.clone(), info)).fallback(crate::ui::page);
     let servers =
         [listen::serve(http, router.clone(), stop.clone()), listen::serve(jaeger, router, stop.clone())];

@@ -21,7 +21,7 @@ table! {
     /// and first time.
     connection_id: Str [""] {otel: "weir.connection.id", ipfix: "flowId (148)", zeek: "uid"};
     /// Where in its life the connection was: `opened` (opened in this interval, still open at its end),
-    /// `ongoing`, `closed` (closed in it), `only` (opened and closed in it).
+    /// `ongoing`, `closed` (closed in it), `only` (opened and closed in it). Null in what a flow exporter tells.
     state: Text [""] {zeek: "conn_state"};
     /// Why it ended: `fin`, `reset_by_client`, `reset_by_server`, `refused`, `timed_out`, `unreachable`, `idle`
     /// (UDP; on the path, silence for two hours), `denied` (a rule dropped its packets before this observer had a socket for it), or null while it is
@@ -227,6 +227,7 @@ table! {
     policy_reason: Text [""] {};
     /// The trace that this connection is part of, 32 hex digits.
     trace_id: Str [""] {otel: "trace_id"};
-    /// Where the row comes from: `probe`, `pcap` or `ipfix`.
+    /// Where the row comes from: `probe`, `pcap`, or a flow exporter's `netflow`, `ipfix` or `sflow`. Of the latter each row tells of
+    /// one direction, bytes are those of IP packets, and the end with the lower port is taken for the server.
     source: Text [""] {};
 }

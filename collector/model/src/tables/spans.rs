@@ -68,6 +68,12 @@ table! {
     confidence: Float [""] {otel: "weir.link.confidence"};
     /// The connection that the span is part of.
     connection_id: Str [""] {otel: "weir.connection.id"};
+    /// Whether the span is one request of its service, for counting them: false for what only shows the network's part (a
+    /// connection, its opening, a TLS handshake, an HTTP/2 burst) and for an exchange that an application's own span tells of.
+    /// Null for applications' own spans, which all count.
+    request: Bool [""] {};
+    /// Of a stitched span: the application's own span of the same request at the same end, where there is one.
+    application_span_id: Str [""] {};
     /// The node that reported it.
     node: Text [""] {otel: "k8s.node.name"};
 }

@@ -1,13 +1,14 @@
-//! OTLP traces, as applications and OpenTelemetry collectors send them → rows of `spans`.
+//! OTLP traces, as applications and OpenTelemetry collectors send them → rows of `spans`; and logs, of which proxies' access logs
+//! are rows of `http_requests`.
 //!
 //! | file      | subject                                                                    |
 //! |-----------|----------------------------------------------------------------------------|
-//! | `grpc.rs` | `TraceService/Export`                                                        |
-//! | `http.rs` | `POST /v1/traces`: protobuf and JSON, gzip, and the answers to both           |
+//! | `grpc.rs` | `TraceService/Export`, `LogsService/Export`                                    |
+//! | `http.rs` | `POST /v1/traces`, `/v1/logs`: protobuf and JSON, gzip, and the answers to both           |
 //! | `size.rs` | how large a request becomes as rows                                          |
 //!
 //! A request is answered when its spans are durable. Spans that can't be stored are refused alone, counted, and named to
-//! the sender (partial success). Not here: metrics and logs.
+//! the sender (partial success). Not here: metrics, and logs that are no requests.
 
 mod grpc;
 mod http;
@@ -21,7 +22,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use weir_model::{SmolStr, SpanRow};
+use weir_otlp::access::requests_of;
+use weir_otlp::proto::collector::logs::v1::ExportLogsPartialSuccess;
 use weir_otlp::proto::collector::trace::v1::ExportTracePartialSuccess;
+use weir_otlp::proto::logs::v1::ResourceLogs;
 use weir_otlp::proto::trace::v1::ResourceSpans;
 use weir_otlp::{Refused, rows_of};
 use weir_wire::RefusalReason;
@@ -93,9 +97,8 @@ impl Intake {
         let _room = self.stage.budget().room(bytes).await.map_err(|err| self.no_room(err))?;
         let (rows, refused) = self.convert(spans, bytes).await;
         if !rows.is_empty() {
-            let stored = self.stage.append_own(&rows).await;
+            let stored = self.stage.append_told(rows).await;
             stored.map_err(|err| IntakeError::Unavailable(err.to_string()))?;
-            self.stage.assembly().add_contexts(&rows, self.stage.now());
         }
         // After the store: what comes again counts once.
         for (reason, count) in &refused.reasons {
@@ -105,6 +108,24 @@ impl Intake {
             warn!(spans = refused.spans(), first = refused.first, "OTLP spans refused");
         }
         Ok(refused)
+    }
+
+    /// Makes the requests among logs durable; says how many are none.
+    async fn take_logs(&self, logs: Vec<ResourceLogs>) -> Result<u64, IntakeError> {
+        let bytes = size::log_bytes(&logs);
+        let _room = self.stage.budget().room(bytes).await.map_err(|err| self.no_room(err))?;
+        let read = tokio::task::spawn_blocking(move || requests_of(&logs)).await;
+        let (rows, others) = read.expect("logs become rows without a panic");
+        // Before the store: the flows that they came by may be on their way.
+        self.stage.verdicts().add(&rows, self.stage.now());
+        if !rows.is_empty() {
+            let stored = self.stage.append_own(&rows).await;
+            stored.map_err(|err| IntakeError::Unavailable(err.to_string()))?;
+        }
+        if others > 0 {
+            self.stage.counters().refused(self.stage.node(), "log_is_no_request", others);
+        }
+        Ok(others)
     }
 
     async fn convert(&self, spans: Vec<ResourceSpans>, bytes: usize) -> (Vec<SpanRow>, Refused) {
@@ -131,6 +152,16 @@ impl Intake {
         warn!(reason = reason.as_str(), %why, "OTLP request refused");
         self.stage.counters().refused(self.stage.node(), reason.as_str(), 1);
     }
+}
+
+/// What the answer says of logs that are no requests; nothing where all were stored.
+fn partial_success_of_logs(others: u64) -> Option<ExportLogsPartialSuccess> {
+    (others > 0).then(|| ExportLogsPartialSuccess {
+        rejected_log_records: others.cast_signed(),
+        error_message:
+            "Weir takes access logs of proxies only (docs/intake.md): method or response_code is missing"
+                .to_owned(),
+    })
 }
 
 /// What the answer says of refused spans; nothing where all were stored.

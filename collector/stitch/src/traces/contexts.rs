@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use weir_model::{ExchangeRow, SmolStr, SpanRow};
 
 use super::is_time;
+use super::memory::Memory;
 use crate::ends::Side;
 
 /// How far an application's clock may be from the kernel's: some count milliseconds.
@@ -28,6 +29,10 @@ pub(super) struct Context {
     pub(super) trace_id: SmolStr,
     /// The application's span that the turn is below; `None` where its server began the trace.
     pub(super) parent: Option<SmolStr>,
+    /// The client's own span of the turn, once that has come.
+    pub(super) client: Option<SmolStr>,
+    /// The server's own.
+    pub(super) server: Option<SmolStr>,
 }
 
 /// Spans of the last minute that name a peer.
@@ -35,6 +40,8 @@ pub(super) struct Context {
 pub(super) struct Contexts {
     spans: HashMap<At, Vec<Told>>,
     order: VecDeque<(i64, At)>,
+    /// All clients' spans of that time: most name their peer by its name, and not by its address.
+    clients: Memory<SmolStr, ()>,
 }
 
 /// Which kind of span, and the peer that it names.
@@ -59,6 +66,9 @@ impl Contexts {
             Some("client") => (Side::Client, SERVER),
             _ => return,
         };
+        if let (Side::Client, Some(span_id)) = (side, &span.span_id) {
+            self.clients.insert(span_id.clone(), (), now_ns);
+        }
         let peer = PEER.into_iter().chain(named).find_map(|(ip, port)| {
             let address = attribute(&span.attributes, ip)?.parse::<IpAddr>().ok()?;
             Some((address.to_canonical(), attribute(&span.attributes, port)?.parse().ok()?))
@@ -95,13 +105,27 @@ impl Contexts {
         }
         let served = server.and_then(|row| self.served(row));
         // Its parent is the very span that the client sent the request in.
-        if let Some(Told { trace_id, parent: Some(parent), .. }) = served {
-            return Some(Context { trace_id: trace_id.clone(), parent: Some(parent.clone()) });
+        if let Some(Told { trace_id, span_id, parent: Some(parent), .. }) = served {
+            let server = Some(span_id.clone());
+            let parent = Some(parent.clone());
+            let mut context = Context { trace_id: trace_id.clone(), parent, client: None, server };
+            self.complete(&mut context);
+            return Some(context);
         }
+        let server = served.map(|told| told.span_id.clone());
         if let Some(called) = client.and_then(|row| self.called(row)) {
-            return Some(Context { trace_id: called.trace_id.clone(), parent: Some(called.span_id.clone()) });
+            let span_id = Some(called.span_id.clone());
+            let trace_id = called.trace_id.clone();
+            return Some(Context { trace_id, parent: span_id.clone(), client: span_id, server });
         }
-        served.map(|told| Context { trace_id: told.trace_id.clone(), parent: None })
+        served.map(|told| Context { trace_id: told.trace_id.clone(), parent: None, client: None, server })
+    }
+
+    /// What a turn is below is its client's own span, where that is one that a client made.
+    pub(super) fn complete(&self, context: &mut Context) {
+        if context.client.is_none() {
+            context.client = context.parent.clone().filter(|parent| self.clients.contains(parent));
+        }
     }
 
     /// The server's span of a request that came while this turn was going on.
@@ -126,6 +150,7 @@ impl Contexts {
 
     /// Those that came before `since`, and the first ones beyond `most`.
     pub(super) fn forget(&mut self, since: i64, most: usize) {
+        self.clients.forget(since, most);
         while let Some((came_ns, _)) = self.order.front()
             && (*came_ns < since || self.order.len() > most)
             && let Some((came_ns, at)) = self.order.pop_front()

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use weir_query::TimeRange;
@@ -188,12 +187,6 @@ pub(super) async fn dependencies(State(api): State<Arc<Api>>, params: Params) ->
     let range = TimeRange { from: until.saturating_sub(lookback.unwrap_or(USUAL_DEPENDENCIES_NS)), until };
     let links = calls::links(&api.engine, range, params.get("service")).await?;
     Ok(json(Envelope::uncounted(links, Vec::new()).encode(params.is_pretty())?))
-}
-
-/// `GET /api/metrics/…`: the monitor tab, which a page only shows where it is told that there is one.
-pub(super) async fn metrics() -> V1Failure {
-    let message = "trace metrics are currently disabled - no metrics backend configured".to_owned();
-    Failure { status: StatusCode::NOT_IMPLEMENTED, message }.into()
 }
 
 async fn encoded(

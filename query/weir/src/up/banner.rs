@@ -14,6 +14,15 @@ pub(crate) fn print(listeners: &Addresses, dir: &Path, probe: &Running) {
     println!("  Jaeger HTTP API  http://{}", listeners.jaeger);
     println!("  OTLP             grpc {}   http {}", listeners.otlp_grpc, listeners.otlp_http);
     println!("  Probes (Flight)  {}", listeners.flight);
+    for (what, address) in [
+        ("NetFlow, IPFIX ", listeners.netflow),
+        ("sFlow          ", listeners.sflow),
+        ("Audit webhook  ", listeners.k8s_audit),
+    ] {
+        if let Some(address) = address {
+            println!("  {what}  {address}");
+        }
+    }
     println!("  Rows are kept in {}", dir.display());
     println!("  Probe            {}", probe.sentence());
     println!();

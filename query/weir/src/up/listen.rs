@@ -29,6 +29,15 @@ pub(crate) struct Addresses {
     /// OTLP over HTTP.
     #[arg(long, env = "WEIR_OTLP_HTTP", default_value = "127.0.0.1:4318", value_name = "ADDR:PORT")]
     pub(crate) otlp_http: SocketAddr,
+    /// NetFlow (v5, v7, v9) and IPFIX of routers and other exporters, over UDP; off without it. Their port is 2055, IPFIX's 4739.
+    #[arg(long, env = "WEIR_NETFLOW", value_name = "ADDR:PORT")]
+    pub(crate) netflow: Option<SocketAddr>,
+    /// sFlow (v5) of switches, over UDP; off without it. Its port is 6343.
+    #[arg(long, env = "WEIR_SFLOW", value_name = "ADDR:PORT")]
+    pub(crate) sflow: Option<SocketAddr>,
+    /// Audit events of a Kubernetes API server (its webhook, over HTTP); off without it.
+    #[arg(long, env = "WEIR_K8S_AUDIT", value_name = "ADDR:PORT")]
+    pub(crate) k8s_audit: Option<SocketAddr>,
     /// The web page and API once more, where a Jaeger frontend expects its backend.
     #[arg(long, env = "WEIR_JAEGER", default_value = "127.0.0.1:16686", value_name = "ADDR:PORT")]
     pub(crate) jaeger: SocketAddr,
@@ -48,13 +57,21 @@ impl Addresses {
 
     /// Name and address of each.
     pub(crate) fn named(&self) -> Vec<(&'static str, SocketAddr)> {
-        vec![
+        [
             ("http", self.http),
             ("jaeger", self.jaeger),
             ("flight", self.flight),
             ("otlp_grpc", self.otlp_grpc),
             ("otlp_http", self.otlp_http),
         ]
+        .into_iter()
+        .chain(self.asked_for())
+        .collect()
+    }
+
+    fn asked_for(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let all = [("netflow", self.netflow), ("sflow", self.sflow), ("k8s_audit", self.k8s_audit)];
+        all.into_iter().filter_map(|(name, address)| Some((name, address?)))
     }
 
     /// Writes the file that says "ready", complete or not at all.

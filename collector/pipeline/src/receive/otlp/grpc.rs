@@ -1,4 +1,4 @@
-//! OTLP over gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`. Metrics and logs are `UNIMPLEMENTED`,
+//! OTLP over gRPC: `TraceService/Export` and `LogsService/Export`. Metrics are `UNIMPLEMENTED`,
 //! which exporters take as "don't come again".
 
 use std::sync::Arc;
@@ -11,11 +11,13 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tower::limit::GlobalConcurrencyLimitLayer;
+use weir_otlp::proto::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use weir_otlp::proto::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use weir_otlp::proto::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use weir_otlp::proto::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use weir_wire::busy;
 
-use super::{Intake, IntakeError, MAX_REQUEST_BYTES, partial_success};
+use super::{Intake, IntakeError, MAX_REQUEST_BYTES, partial_success, partial_success_of_logs};
 use crate::memory::RETRY;
 
 /// Requests of one connection that are read at the same time; more wait in the sender.
@@ -30,6 +32,10 @@ pub(super) async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     // The limit holds for the message as it comes and as it is unpacked.
     let intake_bytes = intake.stage.budget().most();
+    let logs = LogsServiceServer::new(Logs { intake: intake.clone() })
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let service = TraceServiceServer::new(Traces { intake })
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
@@ -41,6 +47,7 @@ pub(super) async fn serve(
         .layer(GlobalConcurrencyLimitLayer::new(at_once))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .add_service(service)
+        .add_service(logs)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
         .await
 }
@@ -60,10 +67,33 @@ impl TraceService for Traces {
             Ok(refused) => {
                 Ok(Response::new(ExportTraceServiceResponse { partial_success: partial_success(&refused) }))
             }
-            // Without a hint of when to retry, exporters drop what is RESOURCE_EXHAUSTED, and keep what is UNAVAILABLE.
-            Err(err @ IntakeError::TooLarge(_)) => Err(Status::resource_exhausted(err.to_string())),
-            Err(err @ IntakeError::Busy(_)) => Err(busy(err.to_string(), RETRY)),
-            Err(err @ IntakeError::Unavailable(_)) => Err(Status::unavailable(err.to_string())),
+            Err(err) => Err(status(&err)),
         }
+    }
+}
+
+#[derive(Debug)]
+struct Logs {
+    intake: Arc<Intake>,
+}
+
+#[tonic::async_trait]
+impl LogsService for Logs {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let others = self.intake.take_logs(request.into_inner().resource_logs).await;
+        let others = others.map_err(|err| status(&err))?;
+        Ok(Response::new(ExportLogsServiceResponse { partial_success: partial_success_of_logs(others) }))
+    }
+}
+
+/// Without a hint of when to retry, exporters drop what is `RESOURCE_EXHAUSTED`, and keep what is `UNAVAILABLE`.
+fn status(err: &IntakeError) -> Status {
+    match err {
+        IntakeError::TooLarge(_) => Status::resource_exhausted(err.to_string()),
+        IntakeError::Busy(_) => busy(err.to_string(), RETRY),
+        IntakeError::Unavailable(_) => Status::unavailable(err.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! OTLP over HTTP: `POST /v1/traces` with protobuf or JSON, plain or gzip. Answers come in the request's format; failures
+//! OTLP over HTTP: `POST /v1/traces` and `/v1/logs` with protobuf or JSON, plain or gzip. Answers come in the request's format; failures
 //! carry a `google.rpc.Status`, as the specification asks.
 //!
 //! Nothing is authenticated, so nothing that a browser sends is taken: a page of any site could reach this port.
@@ -23,7 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use weir_otlp::Refused;
 use weir_otlp::json;
+use weir_otlp::proto::collector::logs::v1::ExportLogsServiceRequest;
 use weir_otlp::proto::collector::trace::v1::ExportTraceServiceRequest;
+use weir_otlp::proto::logs::v1::ResourceLogs;
 use weir_otlp::proto::trace::v1::ResourceSpans;
 
 use self::answer::{Format, Problem};
@@ -44,7 +46,7 @@ pub(super) async fn serve(
     let router = Router::new()
         .route("/v1/traces", post(traces).fallback(only_post))
         .route("/v1/metrics", any(async |request: Request| only_traces(&request, "METRICS")))
-        .route("/v1/logs", any(async |request: Request| only_traces(&request, "LOGS")))
+        .route("/v1/logs", post(logs).fallback(only_post))
         .fallback(nothing_here)
         .with_state(Arc::new(receiver));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
@@ -65,14 +67,22 @@ async fn traces(State(receiver): State<Arc<Receiver>>, request: Request) -> Resp
     }
 }
 
+async fn logs(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    let format = Format::of(request.headers());
+    match receiver.receive_logs(format, request).await {
+        Ok(others) => format.unwrap_or_default().stored_logs(others),
+        Err(problem) => format.unwrap_or_default().failed(problem),
+    }
+}
+
 async fn only_post(request: Request) -> Response {
-    let problem = Problem::method("traces are sent here with POST");
+    let problem = Problem::method("they are sent here with POST");
     Format::of(request.headers()).unwrap_or_default().failed(problem)
 }
 
 fn only_traces(request: &Request, signal: &'static str) -> Response {
     let problem = Problem::not_found(format!(
-        "Weir takes traces (POST /v1/traces): set OTEL_{signal}_EXPORTER=none where they are sent from"
+        "Weir takes traces (POST /v1/traces) and access logs (POST /v1/logs): set OTEL_{signal}_EXPORTER=none where they are sent from"
     ));
     Format::of(request.headers()).unwrap_or_default().failed(problem)
 }
@@ -85,8 +95,32 @@ async fn nothing_here(request: Request) -> Response {
     Format::of(request.headers()).unwrap_or_default().failed(problem)
 }
 
+fn problem(err: &IntakeError) -> Problem {
+    match err {
+        IntakeError::TooLarge(_) => Problem::too_large(err.to_string()),
+        IntakeError::Busy(_) => Problem::busy(err.to_string()),
+        IntakeError::Unavailable(_) => Problem::unavailable(err.to_string()),
+    }
+}
+
 impl Receiver {
     async fn receive(&self, format: Option<Format>, request: Request) -> Result<Refused, Problem> {
+        let (spans, _room) = self.message(format, request, decode).await?;
+        self.intake.take(spans).await.map_err(|err| problem(&err))
+    }
+
+    async fn receive_logs(&self, format: Option<Format>, request: Request) -> Result<u64, Problem> {
+        let (logs, _room) = self.message(format, request, decode_logs).await?;
+        self.intake.take_logs(logs).await.map_err(|err| problem(&err))
+    }
+
+    /// A request's message, unpacked and read by `decode`; with its room, held until what becomes of it has its own.
+    async fn message<T: Send + 'static>(
+        &self,
+        format: Option<Format>,
+        request: Request,
+        decode: fn(Format, &[u8]) -> Result<T, Problem>,
+    ) -> Result<(T, Option<OwnedSemaphorePermit>), Problem> {
         // Only browsers send it, and they always do where a page of another site posts.
         if let Some(origin) = text(request.headers(), &header::ORIGIN) {
             return Err(Problem::forbidden(format!("requests from a web page ({origin}) are refused")));
@@ -95,10 +129,9 @@ impl Receiver {
             Problem::unsupported("Content-Type must be application/x-protobuf or application/json".to_owned())
         })?;
         let is_gzip = is_gzip(request.headers())?;
-        // Held until the spans have room of their own.
         let mut room = None;
         let body = self.read(request.into_body(), &mut room).await;
-        let spans = match body {
+        let message = match body {
             Ok(body) if body.len() <= INLINE_BYTES && !is_gzip => decode(format, &body),
             Ok(body) => tokio::task::spawn_blocking(move || {
                 let unpacked = if is_gzip { unpack(&body)? } else { body };
@@ -108,16 +141,12 @@ impl Receiver {
             .unwrap_or_else(|err| Err(Problem::internal(err.to_string()))),
             Err(problem) => Err(problem),
         };
-        let spans = spans.inspect_err(|problem| {
+        let message = message.inspect_err(|problem| {
             if let Some(reason) = problem.refusal() {
                 self.intake.refuse_request(reason, &problem.message);
             }
-        })?;
-        self.intake.take(spans).await.map_err(|err| match err {
-            IntakeError::TooLarge(_) => Problem::too_large(err.to_string()),
-            IntakeError::Busy(_) => Problem::busy(err.to_string()),
-            IntakeError::Unavailable(_) => Problem::unavailable(err.to_string()),
-        })
+        });
+        Ok((message?, room))
     }
 
     async fn read(&self, body: Body, room: &mut Option<OwnedSemaphorePermit>) -> Result<Vec<u8>, Problem> {
@@ -185,6 +214,16 @@ fn decode(format: Format, body: &[u8]) -> Result<Vec<ResourceSpans>, Problem> {
             .map_err(|err| Problem::malformed(format!("not an ExportTraceServiceRequest: {err}"))),
         Format::Json => json::decode::traces(body).map_err(|err| Problem::malformed(err.to_string())),
     }
+}
+
+fn decode_logs(format: Format, body: &[u8]) -> Result<Vec<ResourceLogs>, Problem> {
+    let request = match format {
+        Format::Protobuf => ExportLogsServiceRequest::decode(body).map_err(|err| err.to_string()),
+        Format::Json => serde_json::from_slice(body).map_err(|err| err.to_string()),
+    };
+    request
+        .map(|request: ExportLogsServiceRequest| request.resource_logs)
+        .map_err(|err| Problem::malformed(format!("not an ExportLogsServiceRequest: {err}")))
 }
 
 fn larger_than_the_limit() -> Problem {

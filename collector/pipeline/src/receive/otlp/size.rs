@@ -3,6 +3,8 @@
 
 use prost::Message;
 use weir_model::SpanRow;
+use weir_model::tables::HttpRequestRow;
+use weir_otlp::proto::logs::v1::ResourceLogs;
 use weir_otlp::proto::trace::v1::ResourceSpans;
 
 /// About how many bytes of rows the spans become.
@@ -19,6 +21,13 @@ pub(super) fn row_bytes(groups: &[ResourceSpans]) -> usize {
         of_scope.fold(0, usize::saturating_add)
     };
     groups.iter().map(of_group).fold(0, usize::saturating_add)
+}
+
+/// About how many bytes of rows logs become, which are read in whole first.
+pub(super) fn log_bytes(groups: &[ResourceLogs]) -> usize {
+    let records = groups.iter().flat_map(|group| &group.scope_logs).map(|scope| scope.log_records.len());
+    let own: usize = groups.iter().map(Message::encoded_len).sum();
+    records.sum::<usize>().saturating_mul(size_of::<HttpRequestRow>()).saturating_add(own)
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use prost::Message;
 use serde_json::{Value as Json, json};
 use tonic::Code;
 use weir_otlp::Refused;
+use weir_otlp::proto::collector::logs::v1::ExportLogsServiceResponse;
 use weir_otlp::proto::collector::trace::v1::ExportTraceServiceResponse;
 use weir_wire::RefusalReason;
 
-use super::super::partial_success;
+use super::super::{partial_success, partial_success_of_logs};
 
 /// What requests and answers are written in. JSON where nothing is known: a person can read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +115,22 @@ impl Format {
             (Format::Json, None) => b"{}".to_vec(),
             (Format::Json, Some(partial)) => text(&json!({"partialSuccess": {
                 "rejectedSpans": partial.rejected_spans.to_string(),
+                "errorMessage": partial.error_message,
+            }})),
+        };
+        self.response(StatusCode::OK, body)
+    }
+
+    /// The requests among the logs are durable; so many are none.
+    pub(super) fn stored_logs(self, others: u64) -> Response {
+        let partial_success = partial_success_of_logs(others);
+        let body = match (self, partial_success) {
+            (Format::Protobuf, partial_success) => {
+                ExportLogsServiceResponse { partial_success }.encode_to_vec()
+            }
+            (Format::Json, None) => b"{}".to_vec(),
+            (Format::Json, Some(partial)) => text(&json!({"partialSuccess": {
+                "rejectedLogRecords": partial.rejected_log_records.to_string(),
                 "errorMessage": partial.error_message,
             }})),
         };
