@@ -141,16 +141,14 @@ impl Collector {
         let assembly = traces::Assembly::open(config.traces, &store, stage::now()).await;
 
         let stop = CancellationToken::new();
-        let stage = Arc::new(stage::Stage::new(
-            store,
-            &config.node,
+        let parts = stage::Parts {
             enricher,
-            config.pairing,
+            pairing: config.pairing,
             assembly,
-            metrics::Metrics::new(config.metrics),
+            metrics: metrics::Metrics::new(config.metrics),
             exporter,
-            config.intake_bytes,
-        ));
+        };
+        let stage = Arc::new(stage::Stage::new(store, &config.node, parts, config.intake_bytes));
         let switchboard = Switchboard::default();
         let captures =
             capture::Captures::new(switchboard.clone(), stage.clone(), config.allow_payload_capture);

@@ -53,22 +53,25 @@ pub(crate) struct Stage {
     verdicts: Verdicts,
 }
 
+/// What the stage hands rows to.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) enricher: Arc<Enricher>,
+    pub(crate) pairing: Option<Arc<Pairing>>,
+    pub(crate) assembly: Assembly,
+    pub(crate) metrics: Metrics,
+    pub(crate) exporter: Option<Exporter>,
+}
+
 /// Now, UTC nanoseconds.
 pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
 }
 
 impl Stage {
-    pub(crate) fn new(
-        store: Store,
-        node: &str,
-        enricher: Arc<Enricher>,
-        pairing: Option<Arc<Pairing>>,
-        assembly: Assembly,
-        metrics: Metrics,
-        exporter: Option<Exporter>,
-        intake_bytes: usize,
-    ) -> Stage {
+    /// `intake_bytes`: of batches and requests that are under way.
+    pub(crate) fn new(store: Store, node: &str, parts: Parts, intake_bytes: usize) -> Stage {
+        let Parts { enricher, pairing, assembly, metrics, exporter } = parts;
         Stage {
             store,
             enricher,
