@@ -76,12 +76,14 @@ pub(crate) struct Counting {
     limits: Limits,
     young: HashMap<u64, Known>,
     old: HashMap<u64, Known>,
+    /// Until the next turn, and no more than connections.
     recalled: HashMap<u64, Vec<Stored>>,
+    recalled_rows: usize,
     /// When `young` was begun, and `old` before it.
     turned: [i64; 2],
     /// All that was told of connections that were opened after this is known.
     since: i64,
-    /// Minutes that were cut short.
+    /// Minutes that were cut short, and stored rows that found no room.
     hurried: u64,
 }
 
@@ -92,6 +94,7 @@ impl Counting {
             young: HashMap::new(),
             old: HashMap::new(),
             recalled: HashMap::new(),
+            recalled_rows: 0,
             turned: [i64::MIN; 2],
             since: i64::MIN,
             hurried: 0,
@@ -111,15 +114,20 @@ impl Counting {
     /// Late rows whose connections are forgotten.
     pub(crate) fn lacks(&self, flows: &Flows<'_>, rows: usize, now: i64) -> Option<Lacking> {
         let late = now - REMEMBERED_NS;
-        let is_lacking = |flow: &Flow| {
+        // Most rows are neither late nor of old connections, and this is asked of each.
+        let may_lack = |row: &usize| {
+            let (end_time, opened) = flows.times(*row);
             // One that was idle for long and goes on is no reason to read files.
-            (flow.end_time < late || flow.state & OPENED != 0)
-                && flow.opened.is_none_or(|opened| opened < self.since)
-                && ![&self.young, &self.old].into_iter().any(|known| known.contains_key(&flow.key))
+            opened.is_none_or(|opened| opened < self.since)
+                && (end_time < late || flows.state(*row) & OPENED != 0)
+        };
+        let is_unknown = |flow: &Flow| {
+            ![&self.young, &self.old].into_iter().any(|known| known.contains_key(&flow.key))
                 && !self.recalled.contains_key(&flow.key)
         };
         let mut lacking = Lacking { from: i64::MAX, upto: i64::MIN, keys: HashSet::new() };
-        for flow in (0..rows).filter_map(|row| flows.get(row)).filter(is_lacking) {
+        let flows = (0..rows).filter(may_lack).filter_map(|row| flows.get(row)).filter(is_unknown);
+        for flow in flows {
             lacking.keys.insert(flow.key);
             lacking.from = lacking.from.min(flow.time.saturating_sub(REMEMBERED_NS));
             lacking.upto = lacking.upto.max(flow.end_time.saturating_add(REMEMBERED_NS));
@@ -133,6 +141,11 @@ impl Counting {
             if lacking.is_some_and(|lacking| !lacking.keys.contains(&flow.key)) {
                 continue;
             }
+            if self.recalled_rows >= self.limits.connections {
+                self.hurried += 1;
+                return;
+            }
+            self.recalled_rows += 1;
             let stored = Stored {
                 time: flow.time,
                 end_time: flow.end_time,
@@ -193,7 +206,7 @@ impl Counting {
         }
         self.old = std::mem::take(&mut self.young);
         self.turned = [now, turned];
-        self.recalled = HashMap::new();
+        (self.recalled, self.recalled_rows) = (HashMap::new(), 0);
     }
 
     /// The first row of a connection, or of one that was forgotten.

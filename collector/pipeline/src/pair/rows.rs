@@ -156,6 +156,13 @@ impl<'a> Flows<'a> {
         self.states.get(row).unwrap_or_default()
     }
 
+    /// When a row ended (0: not known), and when its connection was opened.
+    pub(super) fn times(&self, row: usize) -> (i64, Option<i64>) {
+        let value =
+            |array: &PrimitiveArray<TimestampNanosecondType>| array.is_valid(row).then(|| array.value(row));
+        (value(self.end_times).unwrap_or_default(), value(self.opened_times))
+    }
+
     /// The row, where several observers may have told of it: a probe's, of a connection that has an id. Captures are their
     /// own world.
     pub(super) fn get(&self, row: usize) -> Option<Flow> {
