@@ -8,6 +8,7 @@
 //! | sealing | one column at a time, and the files | [`StoreConfig::seal_bytes`] are sealed at a time |
 //! | intake | batches and requests, from when they are read until they are durable | senders are asked to come again |
 //! | traces | exchanges until their trace is known | the oldest get the trace that is known by then, and are counted |
+//! | metrics | requests and connections until all that may tell of them did, for the service graph | the oldest are counted by what is known |
 //! | pairing | what was told of connections, and rows that wait for their other half | the oldest is forgotten, and counted |
 //! | names | Kubernetes' objects and their history | what ended first is forgotten, and counted |
 //! | queries | sorting, grouping, joining | it is spilled into files; then the question fails |
@@ -30,6 +31,8 @@ const PROGRAM_BYTES: usize = 96 << 20;
 const USABLE: (usize, usize) = (3, 5);
 /// A waiting turn with both its ends, and four that are remembered.
 const TURN_BYTES: usize = 6 << 10;
+/// A request that waits for its other spans, a connection that waits for its other end, and one that is remembered.
+const REQUEST_BYTES: usize = 2 << 10;
 /// A version of an object of Kubernetes', with its claims.
 const OBJECT_BYTES: usize = 1 << 10;
 /// The largest batch: a collector with little memory takes what probes send all the same, one at a time.
@@ -44,6 +47,8 @@ pub struct Shares {
     pub intake: usize,
     /// Exchanges whose trace isn't known yet, bytes.
     pub traces: usize,
+    /// What `/metrics` waits for, bytes.
+    pub metrics: usize,
     /// What pairing remembers, bytes.
     pub pairing: usize,
     /// Kubernetes' objects, bytes.
@@ -66,7 +71,8 @@ impl Shares {
         Shares {
             rows: part * 4,
             intake: part * 2,
-            traces: part * 2,
+            traces: part * 3 / 2,
+            metrics: part / 2,
             pairing: part,
             names: part * 2,
             queries: part * 3,
@@ -89,6 +95,11 @@ impl Shares {
     /// How many turns are kept.
     pub fn traces(&self) -> traces::Limits {
         traces::Limits { turns: self.traces / TURN_BYTES, ..traces::Limits::default() }
+    }
+
+    /// How many requests and connections wait to be counted whole.
+    pub fn requests(&self) -> usize {
+        self.metrics / REQUEST_BYTES
     }
 
     /// How many objects are kept.
@@ -220,8 +231,8 @@ mod tests {
     #[test]
     fn the_parts_are_no_more_than_the_whole() {
         for limit in [0, Shares::LEAST, Shares::DEFAULT, 64 << 30] {
-            let Shares { rows, intake, traces, pairing, names, queries } = Shares::of(limit);
-            let all = rows + intake + traces + pairing + names + queries + PROGRAM_BYTES;
+            let Shares { rows, intake, traces, metrics, pairing, names, queries } = Shares::of(limit);
+            let all = rows + intake + traces + metrics + pairing + names + queries + PROGRAM_BYTES;
             assert!(all < limit.max(Shares::LEAST), "{all} of {limit}");
         }
     }

@@ -35,8 +35,8 @@ use crate::stage;
 
 /// Between two looks for requests that are whole by now.
 const EVERY: Duration = Duration::from_millis(500);
-/// Batches that wait to be counted.
-const WAITING: usize = 64;
+/// Batches that wait to be counted: of spans they take memory that nobody else accounts for.
+const WAITING: usize = 2;
 
 /// How much is counted apart.
 #[derive(Clone, Copy, Debug)]
@@ -98,14 +98,18 @@ impl Metrics {
         match rows {
             Counted::Spans(spans) => self.totals.lock().add_spans(&spans, now),
             Counted::Flows(batch) => {
-                let flows = FlowRow::from_batch(&totals::columns_of_flows(&batch)).unwrap_or_default();
-                self.totals.lock().add_flows(&flows, now);
+                for piece in stage::in_pieces(&totals::columns_of_flows(&batch)) {
+                    let flows = FlowRow::from_batch(&piece).unwrap_or_default();
+                    self.totals.lock().add_flows(&flows, now);
+                }
             }
             Counted::Health(batch) => {
                 let rows = ProbeHealthRow::from_batch(&batch).unwrap_or_default();
                 self.totals.lock().add_health(&rows);
             }
         }
+        // What is more than may wait doesn't wait for the next look.
+        self.totals.lock().settle(now);
     }
 }
 

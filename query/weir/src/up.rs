@@ -95,7 +95,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         intake_bytes: shares.intake,
         limits: shares.batch(),
         pairing: Some(pairing),
-        metrics: args.metrics.limits(),
+        metrics: args.metrics.limits(shares.requests()),
         export: args.export.config(&dir),
         ..CollectorConfig::default()
     };

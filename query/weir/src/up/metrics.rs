@@ -15,9 +15,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// As the collector wants it.
-    pub(crate) fn limits(&self) -> MetricsLimits {
+    /// As the collector wants it, with as many `requests` under way as there is memory for.
+    pub(crate) fn limits(&self, requests: usize) -> MetricsLimits {
         let mut limits = MetricsLimits { series: self.metrics_series, ..MetricsLimits::default() };
+        limits.graph.requests = requests;
         limits.graph.hold_ns = i64::from(self.service_graph_wait) * 1_000_000_000;
         limits
     }
