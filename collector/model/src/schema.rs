@@ -169,11 +169,16 @@ pub(crate) fn assemble(table: &'static Table, columns: Vec<ArrayRef>) -> RecordB
 /// Rows for which columns without values are shared.
 pub(crate) const NULLS: usize = 8_192;
 
-/// A column in which no row says anything; up to [`NULLS`] rows it takes no memory of its own.
+/// A column in which no row says anything; up to [`NULLS`] rows it takes no memory of its own. Who counts what a batch takes
+/// counts what it shares as well, so what is shared is hardly longer than the batch.
 pub(crate) fn nulls(kind: DataKind, rows: usize) -> ArrayRef {
-    static SHARED: [OnceLock<ArrayRef>; DataKind::COUNT] = [const { OnceLock::new() }; DataKind::COUNT];
+    const SIZES: usize = NULLS.trailing_zeros() as usize + 1;
+    static SHARED: [[OnceLock<ArrayRef>; SIZES]; DataKind::COUNT] =
+        [const { [const { OnceLock::new() }; SIZES] }; DataKind::COUNT];
     if rows > NULLS {
         return new_null_array(&kind.data_type(), rows);
     }
-    SHARED[kind as usize].get_or_init(|| new_null_array(&kind.data_type(), NULLS)).slice(0, rows)
+    let size = rows.next_power_of_two();
+    let shared = &SHARED[kind as usize][size.trailing_zeros() as usize];
+    shared.get_or_init(|| new_null_array(&kind.data_type(), size)).slice(0, rows)
 }
