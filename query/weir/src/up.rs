@@ -115,7 +115,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         k8s_audit: asked_for("k8s_audit"),
     };
 
-    let questions = Limits { memory_bytes: shares.queries, ..Limits::default() };
+    let questions = Limits { memory_bytes: shares.questions(), ..Limits::default() };
     let engine = Arc::new(Engine::new(store.clone(), questions)?);
     let probe = probe::start(&args, &node, listeners.flight, &dir, &stop).await;
     let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state())
