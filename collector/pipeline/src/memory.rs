@@ -29,8 +29,8 @@ use weir_store::StoreConfig;
 
 /// What isn't divided: threads, what senders have sent in part, a probe in the same process.
 const PROGRAM_BYTES: usize = 96 << 20;
-/// Of five bytes, two are the allocator's, who has room left in its pages, and what values take beside their bytes.
-const USABLE: (usize, usize) = (3, 5);
+/// Of two bytes, one is the allocator's, who has room left in its pages, and what values take beside their bytes.
+const USABLE: (usize, usize) = (1, 2);
 /// A waiting turn with both its ends, and four that are remembered.
 const TURN_BYTES: usize = 6 << 10;
 /// A request that waits for its other spans, a connection that waits for its other end, and one that is remembered.
