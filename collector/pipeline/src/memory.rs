@@ -28,7 +28,7 @@ use weir_stitch::traces;
 use weir_store::StoreConfig;
 
 /// What isn't divided: threads, what senders have sent in part, a probe in the same process.
-const PROGRAM_BYTES: usize = 96 << 20;
+const PROGRAM_BYTES: usize = 112 << 20;
 /// Of two bytes, one is the allocator's, who has room left in its pages, and what values take beside their bytes.
 const USABLE: (usize, usize) = (1, 2);
 /// A waiting turn with both its ends, and four that are remembered.
