@@ -65,6 +65,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/api/archive/{id}", only(post(v1::archive)))
         .route("/api/transform", only(post(v1::transform)).layer(DefaultBodyLimit::max(MOST_DOCUMENT_BYTES)))
         .route("/api/dependencies", only(get(v1::dependencies)))
+        .route("/api/deep-dependencies", only(get(v1::deep_dependencies)))
+        .route("/api/quality-metrics", only(get(v1::quality_metrics)))
         .route("/api/metrics/minstep", only(get(monitor::min_step)))
         .route("/api/metrics/calls", only(get(monitor::calls)))
         .route("/api/metrics/errors", only(get(monitor::errors)))

@@ -22,6 +22,11 @@ impl Failure {
         Failure { status: StatusCode::NOT_FOUND, message: "trace not found".to_owned() }
     }
 
+    /// Weir doesn't know such things, and makes none up.
+    pub(crate) fn not_offered(message: impl Into<String>) -> Failure {
+        Failure { status: StatusCode::NOT_IMPLEMENTED, message: message.into() }
+    }
+
     /// The question can't be answered here or now.
     pub(crate) fn internal(message: impl Into<String>) -> Failure {
         Failure { status: StatusCode::INTERNAL_SERVER_ERROR, message: message.into() }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::envelope::{Envelope, V1Failure, json as answer};
 use super::failure::Failure;
-use super::params::{self, Params};
+use super::params::Params;
 use crate::{Api, times};
 use series::{Point, Series};
 
@@ -93,11 +93,12 @@ fn asked(params: &Params, now_ns: i64) -> Result<Asked, String> {
     if services.is_empty() {
         return Err("unable to parse param 'service': please provide at least one service name".to_owned());
     }
-    let number = |name| params.parsed(name, params::int64);
-    let length = |name, usual| match number(name)?.unwrap_or(usual) {
-        ms if ms > 0 => Ok(ms),
-        ms => Err(format!("unable to parse param '{name}': {ms} is not greater than 0")),
+    let positive = |name, ms| match ms {
+        1.. => Ok(ms),
+        _ => Err(format!("unable to parse param '{name}': {ms} is not greater than 0")),
     };
+    let length = |name, usual| positive(name, params.integer(name)?.unwrap_or(usual));
+    let (end_ms, lookback_ms) = params.looking_back(now_ns, USUAL_LOOKBACK_MS)?;
     let mut kinds = Vec::new();
     for kind in params.all("spanKind").filter(|kind| !kind.is_empty()) {
         if !KINDS.contains(&kind) {
@@ -111,9 +112,9 @@ fn asked(params: &Params, now_ns: i64) -> Result<Asked, String> {
     let asked = Asked {
         services,
         kinds,
-        by_operation: params.parsed("groupByOperation", params::boolean)?.unwrap_or_default(),
-        end_ms: number("endTs")?.unwrap_or(now_ns / 1_000_000),
-        lookback_ms: length("lookback", USUAL_LOOKBACK_MS)?,
+        by_operation: params.flag("groupByOperation")?,
+        end_ms,
+        lookback_ms: positive("lookback", lookback_ms)?,
         step_ms: length("step", USUAL_STEP_MS)?,
         rate_ms: length("ratePer", USUAL_RATE_MS)?,
     };

@@ -53,6 +53,22 @@ impl Params {
         let wrong = |why| format!("unable to parse param '{name}': {why}");
         self.get(name).map(|text| parse(text).map_err(wrong)).transpose()
     }
+
+    /// A v1 parameter that is a whole number.
+    pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, String> {
+        self.parsed(name, int64)
+    }
+
+    /// A v1 parameter that is true or false; false where it is not there.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, String> {
+        Ok(self.parsed(name, boolean)?.unwrap_or_default())
+    }
+
+    /// `endTs` and `lookback`, in milliseconds: when the time ends that is asked about, and how long it is.
+    pub(crate) fn looking_back(&self, now_ns: i64, usual_ms: i64) -> Result<(i64, i64), String> {
+        let end = self.integer("endTs")?.unwrap_or(now_ns / 1_000_000);
+        Ok((end, self.integer("lookback")?.unwrap_or(usual_ms)))
+    }
 }
 
 /// Go's `strconv.ParseInt(text, 10, 64)`.

@@ -20,7 +20,7 @@ use crate::{Api, times};
 
 const USUAL_LIMIT: i64 = 100;
 const USUAL_LOOKBACK_NS: i64 = 48 * 3_600_000_000_000;
-const USUAL_DEPENDENCIES_NS: i64 = 24 * 3_600_000_000_000;
+const USUAL_DEPENDENCIES_MS: i64 = 24 * 3_600_000;
 /// Times below this are no microseconds of our age, but milliseconds: older Grafana sends those.
 const MILLISECONDS_BELOW: i64 = 100_000_000_000_000;
 
@@ -111,7 +111,7 @@ fn asked(params: &Params, now: i64) -> Result<Asked, String> {
     let (min_duration, max_duration) = (duration("minDuration")?, duration("maxDuration")?);
     let ids = params.all("traceID").map(TraceId::parse_hex).collect::<Result<Vec<_>, _>>();
     let ids = ids.map_err(|why| format!("cannot parse traceID param: {why}"))?;
-    let is_raw = params.parsed("raw", params::boolean)?.unwrap_or_default();
+    let is_raw = params.flag("raw")?;
     let service = params.get("service").map(str::to_owned);
     if ids.is_empty() && service.is_none() {
         return Err(service_is_required().message);
@@ -147,7 +147,7 @@ fn one(id: &str, params: &Params) -> Result<(TraceId, Option<TimeRange>, bool), 
     let id = TraceId::parse(id)?;
     let start = params.parsed("start", micro_or_milliseconds)?;
     let end = params.parsed("end", micro_or_milliseconds)?;
-    let is_raw = params.parsed("raw", params::boolean)?.unwrap_or_default();
+    let is_raw = params.flag("raw")?;
     Ok((id, TimeRange::known(start, end), is_raw))
 }
 
@@ -180,13 +180,23 @@ pub(super) async fn transform(params: Params, body: Bytes) -> Answer {
 
 /// `GET /api/dependencies?endTs=…&lookback=…`, milliseconds both.
 pub(super) async fn dependencies(State(api): State<Arc<Api>>, params: Params) -> Answer {
-    let milliseconds = |text: &str| Ok(params::int64(text)?.saturating_mul(1_000_000));
-    let until = params.parsed("endTs", milliseconds).map_err(Failure::bad_request)?;
-    let lookback = params.parsed("lookback", milliseconds).map_err(Failure::bad_request)?;
-    let until = until.unwrap_or_else(times::now);
-    let range = TimeRange { from: until.saturating_sub(lookback.unwrap_or(USUAL_DEPENDENCIES_NS)), until };
+    let asked = params.looking_back(times::now(), USUAL_DEPENDENCIES_MS);
+    let (end_ms, lookback_ms) = asked.map_err(Failure::bad_request)?;
+    let [until, lookback] = [end_ms, lookback_ms].map(|ms| ms.saturating_mul(1_000_000));
+    let range = TimeRange { from: until.saturating_sub(lookback), until };
     let links = calls::links(&api.engine, range, params.get("service")).await?;
     Ok(json(Envelope::uncounted(links, Vec::new()).encode(params.is_pretty())?))
+}
+
+/// `GET /api/deep-dependencies`: Jaeger answers a sample that it carries.
+pub(super) async fn deep_dependencies() -> V1Failure {
+    let why = "Weir follows no paths through many services: /api/dependencies has who calls whom";
+    Failure::not_offered(why).into()
+}
+
+/// `GET /api/quality-metrics`: Jaeger answers a sample that it carries.
+pub(super) async fn quality_metrics() -> V1Failure {
+    Failure::not_offered("Weir does not judge how well services are instrumented").into()
 }
 
 async fn encoded(

@@ -1,0 +1,86 @@
+//! Which files a question opens. Files that are gone from under the store can't be read by mistake.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const HOUR: i64 = 3_600;
+
+/// A span of a trace of its own, `hours` after [`T`], and its trace.
+fn one_span(hours: i64) -> Json {
+    let start = hours * HOUR * 1_000_000_000;
+    json!({"resourceSpans": [{
+        "resource": {"attributes": [text("service.name", "shop")]},
+        "scopeSpans": [{"spans": [{
+            "traceId": id(hours), "spanId": "00000000000000a1", "name": "GET /", "kind": 2,
+            "startTimeUnixNano": at(start), "endTimeUnixNano": at(start + 1_000_000),
+        }]}],
+    }]})
+}
+
+fn id(hours: i64) -> String {
+    format!("{:032x}", hours + 1)
+}
+
+/// A file of each of three hours, six hours apart; those of the first and the last are then taken away.
+async fn with_the_middle_only() -> Weir {
+    let weir = Weir::empty().await;
+    for (sequence, hours) in [(1, 0), (2, 6), (3, 12)] {
+        weir.store_spans(sequence, otlp(&one_span(hours))).await;
+        weir.store.seal().await.expect("seals");
+    }
+    let mut files = files(weir.store.dir());
+    files.sort();
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in [&files[0], &files[2]] {
+        std::fs::remove_file(file).expect("removes");
+    }
+    weir
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|end| end == "parquet") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_search_opens_no_file_outside_of_its_time() {
+    let weir = with_the_middle_only().await;
+    let range = |hours: i64| {
+        let seconds = T + hours * HOUR;
+        format!("start={}&end={}", (seconds - 60) * 1_000_000, (seconds + 60) * 1_000_000)
+    };
+    let found = weir.get(&format!("/api/traces?service=shop&{}", range(6))).await;
+    assert_eq!(found["data"][0]["spans"][0]["traceID"], json!("0000000000000007"));
+    let summaries = format!(
+        "/api/v3/trace-summaries?query.serviceName=shop&query.startTimeMin={}&query.startTimeMax={}",
+        rfc3339(T + 6 * HOUR - 60),
+        rfc3339(T + 6 * HOUR + 60),
+    );
+    assert_eq!(weir.get(&summaries).await["summaries"][0]["traceId"], json!(id(6)));
+    let dependencies = format!("/api/dependencies?endTs={}&lookback=60000", (T + 6 * HOUR + 60) * 1_000);
+    assert_eq!(weir.get(&dependencies).await["data"], json!([]));
+    // It would have been noticed.
+    let outside = weir.ask("GET", &format!("/api/traces?service=shop&{}", range(12)), "").await;
+    assert_eq!(outside.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", outside.text);
+}
+
+#[tokio::test]
+async fn a_trace_whose_time_is_told_is_looked_for_there_first() {
+    let weir = with_the_middle_only().await;
+    let seconds = T + 6 * HOUR;
+    let hint = format!("start={}&end={}", seconds * 1_000_000, (seconds + 1) * 1_000_000);
+    let trace = weir.get(&format!("/api/traces/{}?{hint}", id(6))).await;
+    assert_eq!(trace["data"][0]["spans"].as_array().map(Vec::len), Some(1));
+    // Without its time, every file could have it.
+    let anywhere = weir.ask("GET", &format!("/api/traces/{}", id(6)), "").await;
+    assert_eq!(anywhere.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", anywhere.text);
+}
