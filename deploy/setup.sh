@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building or testing Weir needs on Debian or Ubuntu, and only what is missing.
-# usage: deploy/setup.sh run|test|bench|bpf   (`run` is enough to build and start; `test` adds peers and a browser, `bench` loads)
+# usage: deploy/setup.sh run|test|bench|rivals|bpf   (`run` is enough to build and start; `test` adds peers and a browser, `bench`
+# loads, `rivals` other engines to measure queries beside)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rust_version=1.95.0
@@ -86,15 +87,30 @@ envoy() {
   echo "$version" > "$to/version"
 }
 
+# python_packages DIR PACKAGE==VERSION …: these packages in a Python of their own, .tools/DIR.
+python_packages() {
+  local to=.tools/$1 wanted="${*:2}"
+  [ "$(cat "$to/wanted" 2>/dev/null)" = "$wanted" ] && return 0
+  say "installing ${wanted// /, } into .tools (a minute or two)"
+  python3 -m venv "$to"
+  "$to/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"
+  echo "$wanted" > "$to/wanted"
+}
+
 otlp_peers() {
   # A receiver of OTLP and a strict parser of OpenMetrics for tests, by their projects' own Python packages.
-  local wanted="grpcio==1.85.3 opentelemetry-proto==1.45.2 prometheus_client==0.26.0"
-  [ "$(cat .tools/otlp/wanted 2>/dev/null)" = "$wanted" ] && return 0
-  say "installing ${wanted// /, } into .tools (half a minute)"
-  python3 -m venv .tools/otlp
-  # shellcheck disable=SC2086 # each is a package
-  .tools/otlp/bin/python -m pip install --quiet $wanted
-  echo "$wanted" > .tools/otlp/wanted
+  python_packages otlp grpcio==1.85.3 opentelemetry-proto==1.45.2 prometheus_client==0.26.0
+}
+
+readers() {
+  # Tools that read the store's files without Weir, for tests. Spark needs a Java.
+  apt_packages java=default-jre-headless
+  python_packages readers duckdb==2.0.1 pyarrow==26.0.1 pyspark==4.3.0
+}
+
+rivals() {
+  # What people would ask instead of Weir, for `make bench-query`.
+  python_packages rivals duckdb==2.0.1 chdb==4.4.0 pyarrow==26.0.1
 }
 
 kubernetes() {
@@ -133,13 +149,17 @@ case ${1:-run} in
       [ -n "$had_haproxy" ] || as_root systemctl disable --quiet --now haproxy
       [ -n "$had_prometheus" ] || as_root systemctl disable --quiet --now prometheus
     fi
-    golang; go_peers; aioquic; envoy; otlp_peers; kubernetes ;;
+    golang; go_peers; aioquic; envoy; otlp_peers; readers; kubernetes ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)
     apt_packages ip=iproute2 wrk=wrk iperf3=iperf3 nginx=nginx-light
     # The package starts a web server, which nobody asked for: the benches start their own.
     if [ -z "$had_nginx" ] && [ -d /run/systemd/system ]; then as_root systemctl disable --quiet --now nginx; fi ;;
+  rivals)
+    "$0" run
+    apt_packages python3=python3 /usr/share/doc/python3-venv=python3-venv
+    rivals ;;
   bpf) probe/bpf/build.sh --setup ;;
-  *) sed -n '2,4p' "$0"; exit 64 ;;
+  *) sed -n '2,5p' "$0"; exit 64 ;;
 esac
