@@ -131,8 +131,15 @@ jaeger: ## Export traces to a real Jaeger that was away, with a kill -9 in betwe
 
 .PHONY: bench
 # The allocator is set as `weir up` sets its own.
-bench: ## Every benchmark, each with its rival's figure (~5 min; installs DuckDB under target/)
-	@MIMALLOC_PURGE_DELAY=0 MIMALLOC_ALLOW_THP=0 cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import --bench aggregate
+bench: ## Every benchmark of a part, each with its rival's figure (~4 min)
+	@MIMALLOC_PURGE_DELAY=0 MIMALLOC_ALLOW_THP=0 cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import
+
+.PHONY: bench-query
+bench-query: ## Fourteen questions over FLOWS=10000000 beside DuckDB and ClickHouse; DIR= keeps the rows (release build: ~40 min, once)
+	@deploy/setup.sh rivals
+	@cargo build --locked --release --bin weir
+	@target/release/weir --log warn bench query --python .tools/rivals/bin/python --flows $(or $(FLOWS),10000000) \
+		$(if $(DIR),--dir $(DIR) --keep,--dir target/bench-query) $(ARGS)
 
 .PHONY: hooks
 hooks: ## Judge the candidate hooks on this kernel: ns an event, throughput with and without (root, ~10 min; ROUNDS=0: 2 min)

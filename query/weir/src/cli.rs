@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Say what this machine lets the probe see, and what is missing.
     Doctor(doctor::Args),
-    /// Measure a part of Weir on data of your own.
+    /// Measure a part of Weir.
     Bench(bench::Args),
     /// One service of the demo, started by `weir demo` itself.
     #[command(hide = true)]
@@ -58,7 +58,7 @@ impl Command {
             Command::Capture(args) => capture::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Doctor(args) => doctor::run(&args),
-            Command::Bench(args) => bench::run(&args),
+            Command::Bench(args) => bench::run(&args).await,
             Command::DemoService(args) => demo::run_service(args).await,
         }
     }

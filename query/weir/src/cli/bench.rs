@@ -1,6 +1,7 @@
-//! `weir bench`: how well and how fast a part of Weir does its work, on data of your own.
+//! `weir bench`: how well and how fast a part of Weir does its work.
 
 mod exchanges;
+mod query;
 mod score;
 mod stitch;
 
@@ -29,7 +30,20 @@ in any order. One end's times may be empty. `exchange_id,parent_id` of every exc
 With `truth_trace_id` and `truth_parent_id`, which the inference never sees, you are also told how many links and whole
 traces are right, whether confidences are true to their word, and what a least confidence would cost.";
 
-/// Measures a part of Weir on data of your own; no running Weir is needed.
+/// What `weir bench query --help` says.
+const QUERY: &str = "\
+Ask fourteen questions about a day of a busy cluster, and measure Weir beside DuckDB and ClickHouse.
+
+The day is drawn: 5,000 pods of 1,000 workloads in 200 namespaces, services called by Zipf's law, sizes with a heavy tail, some rows
+late; the same in each run. It is stored as what probes send is, and sealed into files. Then a `weir up` over these files is
+asked through its HTTP door, in turns with the other engines, who have the same rows in their own best formats, the same number
+of threads and the same memory. Answers are compared row by row, and a wrong one fails the run; only percentiles are each
+engine's own approximation.
+
+Needs some 250 bytes of disk for each flow while it runs with the other engines. `make bench-query` builds for speed, installs
+the other engines, and runs this.";
+
+/// Measures a part of Weir; no running Weir is needed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -41,10 +55,14 @@ enum What {
     /// Find who asked whom by timing alone, in CSV files of exchanges.
     #[command(long_about = STITCH)]
     Stitch(stitch::Args),
+    /// Ask fourteen questions about a day of a busy cluster, and measure Weir beside DuckDB and ClickHouse.
+    #[command(long_about = QUERY)]
+    Query(query::Args),
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Stitch(args) => stitch::run(args),
+        What::Query(args) => query::run(args).await,
     }
 }
