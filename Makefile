@@ -103,6 +103,10 @@ docs: ## Regenerate docs/tables.md from the schema
 	@cargo build --locked --quiet --workspace --example tables_md
 	@target/debug/examples/tables_md > docs/tables.md
 
+.PHONY: proto
+proto: ## Make query/api/proto/generated anew after a change to a .proto file (a minute, once)
+	@CARGO_TARGET_DIR=$(CURDIR)/target/proto cargo run --locked --quiet --manifest-path query/api/proto/generate/Cargo.toml
+
 .PHONY: fuzz
 fuzz: ## Fuzz a parser of outside bytes: T=packets, tls, datagrams, dns or exported [SECONDS=60] (building takes ~4 min, once)
 	@deploy/fuzz.sh "$(T)" $(SECONDS)
@@ -124,7 +128,7 @@ demo-traces: ## Share of the demo's requests whose whole trace is right, by the 
 		cargo test --locked --quiet --workspace --test demo -- --nocapture the_demos_requests_are
 
 .PHONY: jaeger
-jaeger: ## Export traces to a real Jaeger that was away, with a kill -9 in between: are all there? (builds it once, ~5 min)
+jaeger: ## A real Jaeger behind Weir (export, with a kill -9) and in front of it (as its storage): all there, and alike? (builds it once, ~5 min)
 	@deploy/jaeger.sh
 	@cargo build --locked --quiet --workspace --bins
 	@WEIR_BIN=$(CURDIR)/target/debug/weir cargo bench --locked --quiet --profile dev --workspace --bench jaeger
@@ -132,7 +136,7 @@ jaeger: ## Export traces to a real Jaeger that was away, with a kill -9 in betwe
 .PHONY: bench
 # The allocator is set as `weir up` sets its own.
 bench: ## Every benchmark of a part, each with its rival's figure (~4 min)
-	@MIMALLOC_PURGE_DELAY=0 MIMALLOC_ALLOW_THP=0 cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import
+	@MIMALLOC_PURGE_DELAY=0 MIMALLOC_ALLOW_THP=0 cargo bench --locked --profile dev --workspace --bench encode --bench ingest --bench traces --bench import --bench jaeger_api
 
 .PHONY: bench-query
 bench-query: ## Fourteen questions over FLOWS=10000000 beside DuckDB and ClickHouse; DIR= keeps the rows (release build: ~40 min, once)

@@ -98,8 +98,10 @@ python_packages() {
 }
 
 otlp_peers() {
-  # A receiver of OTLP and a strict parser of OpenMetrics for tests, by their projects' own Python packages.
-  python_packages otlp grpcio==1.85.3 opentelemetry-proto==1.45.2 prometheus_client==0.26.0
+  # A receiver of OTLP, a client of gRPC with a compiler, and a strict parser of OpenMetrics for tests, by their projects' own
+  # Python packages.
+  python_packages otlp grpcio==1.85.3 grpcio-tools==1.85.1 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1 \
+    opentelemetry-proto==1.45.2 prometheus_client==0.26.0
 }
 
 readers() {

@@ -1,6 +1,11 @@
-//! Exports to a real Jaeger: are all spans of all traces there, after it was away and Weir was killed? `make jaeger`.
+//! A real Jaeger behind Weir, and one in front of it; `make jaeger`. Behind it, as a receiver of what Weir exports: are all
+//! spans of all traces there, after it was away and Weir was killed? In front (`jaeger/storage.rs`), with Weir as its storage:
+//! does it answer as Weir does?
 
 #![expect(clippy::print_stdout, reason = "it says what it found")]
+
+#[path = "jaeger/storage.rs"]
+mod storage;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -16,13 +21,14 @@ const SPANS: u64 = 5;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match export().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let mut code = ExitCode::SUCCESS;
+    for checked in [export().await, storage::check().await] {
+        if let Err(error) = checked {
             println!("jaeger: {error:#}");
-            ExitCode::FAILURE
+            code = ExitCode::FAILURE;
         }
     }
+    code
 }
 
 async fn export() -> anyhow::Result<()> {

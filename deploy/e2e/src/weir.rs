@@ -57,7 +57,15 @@ impl Weir {
     pub async fn start_on(store: &Store, more: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(weir_binary());
         command.arg("up");
-        for flag in ["--http", "--flight", "--otlp-grpc", "--otlp-http", "--jaeger"] {
+        for flag in [
+            "--http",
+            "--flight",
+            "--otlp-grpc",
+            "--otlp-http",
+            "--jaeger",
+            "--jaeger-grpc",
+            "--jaeger-storage",
+        ] {
             command.args([flag, "127.0.0.1:0"]);
         }
         command.args(more);
@@ -102,7 +110,7 @@ impl Weir {
         &self.ready[field]
     }
 
-    /// Where a listener is bound: `http`, `flight`, `otlp_grpc`, `otlp_http`, `jaeger`.
+    /// Where a listener is bound: `http`, `flight`, `otlp_grpc`, `otlp_http`, `jaeger`, `jaeger_grpc`, `jaeger_storage`.
     ///
     /// # Errors
     /// When the ready file has no such address.

@@ -1,4 +1,4 @@
-//! What Jaeger's frontends and Grafana ask: Jaeger's HTTP API, v1 and v3, over the `spans` table.
+//! What Jaeger's frontends and Grafana ask: Jaeger's APIs over the `spans` table, by HTTP (v1 and v3) and by gRPC.
 //!
 //! | file                | subject                                                                     |
 //! |---------------------|-----------------------------------------------------------------------------|
@@ -14,11 +14,13 @@
 //! | `tags.rs`           | a tag → a condition on attributes, events and links                            |
 //! | `spans.rs`          | ids → whole traces                                                            |
 //! | `adjust/`           | what Jaeger changes in a trace before it shows it                              |
-//! | `trace_v1.rs`       | OTLP → v1's JSON of a trace                                                   |
+//! | `model.rs`          | OTLP → Jaeger's own form of a trace                                            |
+//! | `trace_v1.rs`       | that → v1's JSON of a trace                                                   |
 //! | `summary.rs`        | a trace in a line of the search page                                          |
 //! | `names.rs`          | services and operations                                                       |
 //! | `dependencies.rs`   | who calls whom                                                                |
 //! | `monitor.rs`        | the Monitor tab: rates, errors and latencies over time                        |
+//! | `grpc.rs`           | the same over gRPC, and what a Jaeger asks that has Weir as its storage          |
 //!
 //! Where Jaeger's versions differ, v2.20.0's answers are given. Known differences, meant: a service name with `%` or `+`
 //! is found; a link to the parent doesn't hide the parent; a span of no length is no fault; names come sorted.
@@ -29,6 +31,8 @@ mod envelope;
 mod failure;
 mod go_duration;
 mod go_time;
+pub mod grpc;
+mod model;
 mod monitor;
 mod names;
 mod params;

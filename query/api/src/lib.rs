@@ -1,4 +1,4 @@
-//! The HTTP API: SQL, flows, tables, export, status, and Jaeger's own API, over one engine.
+//! The HTTP API: SQL, flows, tables, export, status, and Jaeger's own APIs (over gRPC, too), over one engine.
 //!
 //! | file         | subject                                                                    |
 //! |--------------|----------------------------------------------------------------------------|

@@ -1,5 +1,4 @@
-//! Jaeger's HTTP API as its frontends meet it: the real router over a real store, whose spans lie in a file and in
-//! memory.
+//! Jaeger's APIs as its frontends meet them: the real router over a real store, whose spans lie in a file and in memory.
 
 use std::sync::Arc;
 
@@ -15,6 +14,8 @@ use weir_model::{BatchMeta, Row, SmolStr, SpanRow, ids};
 use weir_query::{Engine, Limits};
 use weir_store::{Store, StoreConfig};
 
+#[path = "jaeger/grpc.rs"]
+mod grpc;
 #[path = "jaeger/monitor.rs"]
 mod monitor;
 #[path = "jaeger/names.rs"]
@@ -38,6 +39,7 @@ use spans::{CONNECTION, SHOP, at, old_trace, otlp, shop_answer, shop_trace, stit
 const T: i64 = 1_700_000_000;
 
 struct Weir {
+    api: Arc<Api>,
     app: Router,
     store: Store,
     _dir: TempDir,
@@ -67,8 +69,9 @@ impl Weir {
         let engine = Engine::new(store.clone(), Limits::default()).expect("an engine");
         let probe = ProbeState { state: "off", detail: "a test".to_owned() };
         let info = ApiInfo::new("0.0.0", "here", Vec::new(), Arc::new(RwLock::new(probe)));
-        let app = weir_api::router(Api::new(Arc::new(engine), store.clone(), info));
-        Weir { app, store, _dir: dir }
+        let api = Api::new(Arc::new(engine), store.clone(), info);
+        let app = weir_api::router(api.clone());
+        Weir { api, app, store, _dir: dir }
     }
 
     async fn store_spans(&self, sequence: u64, rows: Vec<SpanRow>) {

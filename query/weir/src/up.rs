@@ -81,6 +81,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Ports before parts: a port that is taken is said before anything has started.
     let http = listen::bind("web page and API", "--http", args.listen.http).await?;
     let jaeger = listen::bind("Jaeger's HTTP API", "--jaeger", args.listen.jaeger).await?;
+    let jaeger_grpc = listen::bind("Jaeger's gRPC APIs", "--jaeger-grpc", args.listen.jaeger_grpc).await?;
+    let jaeger_storage =
+        listen::bind("Jaeger's remote storage", "--jaeger-storage", args.listen.jaeger_storage).await?;
     let config = CollectorConfig {
         flight_listen: args.listen.flight,
         otlp_grpc_listen: args.listen.otlp_grpc,
@@ -107,6 +110,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let listeners = listen::Addresses {
         http: http.local_addr()?,
         jaeger: jaeger.local_addr()?,
+        jaeger_grpc: jaeger_grpc.local_addr()?,
+        jaeger_storage: jaeger_storage.local_addr()?,
         flight: collector.flight_addr(),
         otlp_grpc: collector.otlp_grpc_addr(),
         otlp_http: collector.otlp_http_addr(),
@@ -122,9 +127,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .with_packets(Arc::new(packets::Packets(collector.captures().clone())))
         .with_kubernetes(Arc::new(identity::View(collector.kubernetes())))
         .with_metrics(Arc::new(collector.metrics()));
-    let router = weir_api::router(Api::new(engine.clone(), store.clone(), info)).fallback(crate::ui::page);
-    let servers =
-        [listen::serve(http, router.clone(), stop.clone()), listen::serve(jaeger, router, stop.clone())];
+    let api = Api::new(engine.clone(), store.clone(), info);
+    let router = weir_api::router(api.clone()).fallback(crate::ui::page);
+    let queries = weir_api::jaeger::grpc::query(&api).await;
+    let storage = weir_api::jaeger::grpc::storage(&api, listeners.otlp_grpc).await;
+    let servers = [
+        listen::serve(http, router.clone(), stop.clone()),
+        listen::serve(jaeger, router, stop.clone()),
+        listen::serve_grpc(jaeger_grpc, queries, stop.clone()),
+        listen::serve_grpc(jaeger_storage, storage, stop.clone()),
+    ];
 
     if let Some(path) = &args.ready_file {
         listeners.write_ready_file(path, &probe)?;

@@ -12,9 +12,9 @@ use crate::filter::quoted;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Link {
-    parent: String,
-    child: String,
-    call_count: u64,
+    pub(crate) parent: String,
+    pub(crate) child: String,
+    pub(crate) call_count: u64,
 }
 
 /// The calls whose called span started in `range`; of `service` only, where one is named. The caller's span may have

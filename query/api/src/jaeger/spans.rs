@@ -28,11 +28,47 @@ pub(crate) struct Trace {
     pub(crate) groups: Vec<ResourceSpans>,
 }
 
+/// One trace that was asked for by its id, and whether [`MOST_SPANS`] cut it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) trace: Trace,
+    pub(crate) is_cut: bool,
+}
+
+impl Asked {
+    /// What is to be said of the trace as a whole.
+    pub(crate) fn warning(&self) -> Option<String> {
+        self.is_cut.then(|| format!("only {MOST_SPANS} spans of this trace are shown"))
+    }
+
+    /// The trace, whose first span says so where others are missing: for forms in which nothing else can.
+    pub(crate) fn said_if_cut(mut self) -> Trace {
+        let warning = self.warning();
+        let mut spans = self.trace.groups.iter_mut().flat_map(|group| &mut group.scope_spans);
+        if let (Some(warning), Some(span)) = (warning, spans.find_map(|scope| scope.spans.first_mut())) {
+            adjust::warn(span, warning);
+        }
+        self.trace
+    }
+}
+
 /// Traces, and whether [`MOST_SPANS`] cut them.
 #[derive(Debug)]
 pub(crate) struct Traces {
     pub(crate) traces: Vec<Trace>,
     pub(crate) is_cut: bool,
+}
+
+impl Traces {
+    /// All of them, for forms that have no place to say that something is missing.
+    pub(crate) fn whole(self) -> Result<Vec<Trace>, Failure> {
+        if self.is_cut {
+            return Err(Failure::internal(format!(
+                "the traces have more than {MOST_SPANS} spans: lower the limit or narrow the search"
+            )));
+        }
+        Ok(self.traces)
+    }
 }
 
 /// The spans of those traces, in any order, and whether there were more than `most`. Files outside of `range` are
@@ -91,7 +127,7 @@ pub(crate) async fn trace(
     id: TraceId,
     hint: Option<TimeRange>,
     is_raw: bool,
-) -> Result<Option<(Trace, bool)>, Failure> {
+) -> Result<Option<Asked>, Failure> {
     if id.is_zero() {
         return Ok(None);
     }
@@ -102,7 +138,16 @@ pub(crate) async fn trace(
     if found.traces.is_empty() && hint.is_some() {
         found = traces(engine, &[id], None, is_raw).await?;
     }
-    Ok(found.traces.pop().map(|trace| (trace, found.is_cut)))
+    Ok(found.traces.pop().map(|trace| Asked { trace, is_cut: found.is_cut }))
+}
+
+/// Why a trace is not put into an archive: there is none. How long rows are kept is the store's matter.
+pub(crate) async fn no_archive(engine: &Engine, id: TraceId) -> Failure {
+    match rows(engine, "time", &[id], None, 1).await {
+        Ok((rows, _)) if rows.is_empty() => Failure::trace_not_found(),
+        Ok(_) => Failure::internal("archive span storage was not configured"),
+        Err(failure) => failure,
+    }
 }
 
 /// Rows apart by their trace.

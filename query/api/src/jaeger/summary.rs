@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use weir_model::{SmolStr, SpanRow};
 use weir_otlp::rows::NO_SERVICE;
 use weir_query::Engine;
@@ -11,6 +11,7 @@ use weir_query::Engine;
 use super::failure::Failure;
 use super::search::Found;
 use super::spans;
+use super::trace_id::TraceId;
 
 /// Spans that are counted for one page of results, some 200 bytes each.
 const MOST_SPANS: usize = 2_000_000;
@@ -18,40 +19,43 @@ const COLUMNS: &str =
     "time, end_time, trace_id, span_id, parent_span_id, service, operation, kind, status, duration_ns";
 
 /// One trace. Proto3's JSON: zeros and empty texts are left out, 64-bit numbers are strings.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
-    trace_id: String,
+    #[serde(serialize_with = "long")]
+    pub(crate) trace_id: TraceId,
     #[serde(skip_serializing_if = "String::is_empty")]
-    root_service_name: String,
+    pub(crate) root_service_name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    root_operation_name: String,
-    #[serde(skip_serializing_if = "is_none")]
-    min_start_time_unix_nano: String,
-    #[serde(skip_serializing_if = "is_none")]
-    max_end_time_unix_nano: String,
+    pub(crate) root_operation_name: String,
+    #[serde(serialize_with = "text", skip_serializing_if = "is_none")]
+    pub(crate) min_start_time_unix_nano: u64,
+    #[serde(serialize_with = "text", skip_serializing_if = "is_none")]
+    pub(crate) max_end_time_unix_nano: u64,
     #[serde(flatten)]
-    counts: Counts,
+    pub(crate) counts: Counts,
     #[serde(skip_serializing_if = "is_zero")]
-    orphan_span_count: u32,
+    pub(crate) orphan_span_count: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    services: Vec<Service>,
+    pub(crate) services: Vec<Service>,
 }
 
+/// What of a trace is one service's.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Service {
-    name: String,
+pub(crate) struct Service {
+    pub(crate) name: String,
     #[serde(flatten)]
-    counts: Counts,
+    pub(crate) counts: Counts,
 }
 
+/// Spans, and how many of them failed.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Counts {
+pub(crate) struct Counts {
     #[serde(skip_serializing_if = "is_zero")]
-    span_count: u32,
+    pub(crate) span_count: u32,
     #[serde(skip_serializing_if = "is_zero")]
-    error_span_count: u32,
+    pub(crate) error_span_count: u32,
 }
 
 impl Counts {
@@ -74,12 +78,11 @@ pub(crate) async fn summaries(engine: &Engine, found: &Found) -> Result<Vec<Summ
     Ok(found
         .ids
         .iter()
-        .map(|id| id.long())
-        .filter_map(|id| by_trace.remove(id.as_str()).map(|rows| summary(id, rows)))
+        .filter_map(|id| by_trace.remove(id.long().as_str()).map(|rows| summary(*id, rows)))
         .collect())
 }
 
-fn summary(trace_id: String, mut rows: Vec<SpanRow>) -> Summary {
+fn summary(trace_id: TraceId, mut rows: Vec<SpanRow>) -> Summary {
     drop_duplicates(&mut rows);
     rows.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.span_id.cmp(&b.span_id)));
     let ids: HashSet<Option<&SmolStr>> = rows.iter().map(|row| row.span_id.as_ref()).collect();
@@ -87,32 +90,38 @@ fn summary(trace_id: String, mut rows: Vec<SpanRow>) -> Summary {
     let clients: HashSet<Option<&SmolStr>> =
         rows.iter().filter(|row| is(&row.kind, "client")).map(|row| row.span_id.as_ref()).collect();
 
-    let mut summary = Summary { trace_id, ..Summary::default() };
+    let mut counts = Counts::default();
+    let mut orphan_span_count = 0;
     let mut services: BTreeMap<&str, Counts> = BTreeMap::new();
     let mut root: Option<&SpanRow> = None;
     for row in &rows {
         let is_error = is(&row.status, "error");
-        summary.counts.add(is_error);
+        counts.add(is_error);
         services.entry(service_of(row)).or_default().add(is_error);
         // A server's span under its client's id is that client span's child (`adjust`).
         let is_below_its_client = is(&row.kind, "server") && clients.contains(&row.span_id.as_ref());
         match &row.parent_span_id {
             _ if is_below_its_client => {}
             None => root = root.or(Some(row)),
-            Some(parent) => summary.orphan_span_count += u32::from(!ids.contains(&Some(parent))),
+            Some(parent) => orphan_span_count += u32::from(!ids.contains(&Some(parent))),
         }
-    }
-    if let Some(root) = root {
-        service_of(root).clone_into(&mut summary.root_service_name);
-        summary.root_operation_name = root.operation.as_ref().map(SmolStr::to_string).unwrap_or_default();
     }
     let start = rows.iter().map(|row| row.time).min().unwrap_or_default();
     let end = rows.iter().map(|row| row.end_time.unwrap_or_default().max(row.time)).max().unwrap_or_default();
-    summary.min_start_time_unix_nano = start.max(0).to_string();
-    summary.max_end_time_unix_nano = end.max(0).to_string();
-    summary.services =
-        services.into_iter().map(|(name, counts)| Service { name: name.to_owned(), counts }).collect();
-    summary
+    let root_operation = root.and_then(|root| root.operation.as_ref());
+    Summary {
+        trace_id,
+        root_service_name: root.map(service_of).unwrap_or_default().to_owned(),
+        root_operation_name: root_operation.map(SmolStr::to_string).unwrap_or_default(),
+        min_start_time_unix_nano: start.max(0) as u64,
+        max_end_time_unix_nano: end.max(0) as u64,
+        counts,
+        orphan_span_count,
+        services: services
+            .into_iter()
+            .map(|(name, counts)| Service { name: name.to_owned(), counts })
+            .collect(),
+    }
 }
 
 /// The same span sent twice is one, as in the trace itself.
@@ -134,8 +143,18 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-fn is_none(number: &str) -> bool {
-    number == "0"
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+fn long<S: Serializer>(id: &TraceId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&id.long())
 }
 
 #[cfg(test)]
@@ -164,11 +183,11 @@ mod tests {
             row("4", Some("gone"), "back", 20),
             row("4", Some("gone"), "back", 20),
         ];
-        let json = serde_json::to_value(summary("ab".to_owned(), rows)).expect("encodes");
+        let json = serde_json::to_value(summary(TraceId::of_bytes(&[0xab]), rows)).expect("encodes");
         assert_eq!(
             json,
             serde_json::json!({
-                "traceId": "ab",
+                "traceId": "000000000000000000000000000000ab",
                 "rootServiceName": "front",
                 "rootOperationName": "op-1",
                 "minStartTimeUnixNano": "10",
@@ -190,7 +209,7 @@ mod tests {
         let kind = |kind, row| SpanRow { kind: Some(SmolStr::new(kind)), ..row };
         let rows =
             vec![kind("server", row("1", None, "back", 5)), kind("client", row("1", None, "front", 10))];
-        let summary = summary("ab".to_owned(), rows);
+        let summary = summary(TraceId::of_bytes(&[0xab]), rows);
         assert_eq!(summary.root_service_name, "front");
         assert_eq!(summary.orphan_span_count, 0);
     }

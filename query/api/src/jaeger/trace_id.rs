@@ -14,6 +14,11 @@ impl TraceId {
         TraceId(bytes.iter().fold(0, |id, &byte| id << 8 | u128::from(byte)))
     }
 
+    /// 16 bytes.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        self.0.to_be_bytes().to_vec()
+    }
+
     /// Reads 1 to 32 hex digits.
     pub(crate) fn parse_hex(text: &str) -> Result<TraceId, String> {
         if text.len() > 32 {

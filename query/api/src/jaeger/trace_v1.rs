@@ -1,29 +1,17 @@
-//! OTLP → v1's JSON of a trace, as jaeger-ui and Grafana read it.
-//!
-//! A span's tags: scope, attributes, kind, status, error, status message, tracestate. Its references: the parent first
-//! (readers take the first `CHILD_OF`), then its links. Times are whole microseconds, since Grafana's decoder takes
-//! nothing else. Arrays and maps become JSON in a string; span flags, scope attributes and link attributes have no
-//! place in this form.
+//! Jaeger's form of a trace → v1's JSON, as jaeger-ui and Grafana read it. Times are whole microseconds, since Grafana's
+//! decoder takes nothing else; integers that JavaScript would round are texts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use prost_types::{Duration, Timestamp};
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
-use weir_otlp::proto::common::v1::any_value::Value;
-use weir_otlp::proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use weir_otlp::proto::resource::v1::Resource;
-use weir_otlp::proto::trace::v1::span::{Event, Link, SpanKind};
-use weir_otlp::proto::trace::v1::status::StatusCode;
-use weir_otlp::proto::trace::v1::{self as otlp, ResourceSpans};
-use weir_otlp::rows::NO_SERVICE;
+use weir_otlp::proto::trace::v1::ResourceSpans;
 
-use super::adjust::{self, WARNINGS};
+use super::grpc::proto::api_v2::{self, KeyValue, SpanRefType, ValueType};
+use super::model::{self, SAFE};
 use super::trace_id::TraceId;
-
-/// 2^53 − 1: the largest integer that JavaScript keeps.
-const SAFE: i64 = (1 << 53) - 1;
 
 /// A trace.
 #[derive(Debug, PartialEq, Serialize)]
@@ -105,211 +93,78 @@ impl Trace {
 
 /// The traces of those spans, in the order of their first spans; each trace's spans by their start.
 pub(crate) fn traces(groups: &[ResourceSpans]) -> Vec<Trace> {
-    let mut places: HashMap<TraceId, usize> = HashMap::new();
-    let mut traces: Vec<(TraceId, Vec<Found>)> = Vec::new();
-    for group in groups {
-        for scope_group in &group.scope_spans {
-            for span in &scope_group.spans {
-                let id = TraceId::of_bytes(&span.trace_id);
-                let place = *places.entry(id).or_insert_with(|| {
-                    traces.push((id, Vec::new()));
-                    traces.len() - 1
-                });
-                let (resource, scope) = (group.resource.as_ref(), scope_group.scope.as_ref());
-                traces[place].1.push(Found { resource, scope, span });
-            }
-        }
-    }
-    traces.into_iter().map(|(id, spans)| trace(id, spans)).collect()
+    model::traces(groups).into_iter().map(trace).collect()
 }
 
-/// A span with what it is told of by.
-struct Found<'a> {
-    resource: Option<&'a Resource>,
-    scope: Option<&'a InstrumentationScope>,
-    span: &'a otlp::Span,
+fn trace(trace: model::Trace) -> Trace {
+    let name = |place: usize| format!("p{}", place + 1);
+    let id = trace.id.short();
+    let spans = trace.spans.into_iter().map(|(process, span)| self::span(&id, span, name(process))).collect();
+    let processes = trace.processes.into_iter().enumerate().map(|(place, process)| {
+        (name(place), Process { service_name: process.service_name, tags: tags(process.tags) })
+    });
+    Trace { processes: processes.collect(), spans, id, warnings: None }
 }
 
-fn trace(id: TraceId, mut found: Vec<Found<'_>>) -> Trace {
-    found.sort_by_key(|found| found.span.start_time_unix_nano);
-    let mut processes: Vec<Process> = Vec::new();
-    // Spans of a group share their resource: compare its contents once.
-    let mut known: HashMap<Option<*const Resource>, usize> = HashMap::new();
-    let spans = found
-        .into_iter()
-        .map(|Found { resource, scope, span }| {
-            let place = *known.entry(resource.map(std::ptr::from_ref)).or_insert_with(|| {
-                let process = process(resource);
-                processes.iter().position(|known| *known == process).unwrap_or_else(|| {
-                    processes.push(process);
-                    processes.len() - 1
-                })
-            });
-            self::span(id, scope, span, format!("p{}", place + 1))
-        })
-        .collect();
-    let named =
-        processes.into_iter().enumerate().map(|(place, process)| (format!("p{}", place + 1), process));
-    Trace { id: id.short(), spans, processes: named.collect(), warnings: None }
-}
-
-fn process(resource: Option<&Resource>) -> Process {
-    let attributes = resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default();
-    let name = attributes.iter().find(|attribute| attribute.key == "service.name").map(tag);
-    let service_name = match name.map(|tag| tag.value) {
-        Some(TagValue::Text(name)) if !name.is_empty() => name,
-        _ => NO_SERVICE.to_string(),
-    };
-    let tags = attributes.iter().filter(|attribute| attribute.key != "service.name").map(tag).collect();
-    Process { service_name, tags }
-}
-
-fn span(
-    trace_id: TraceId,
-    scope: Option<&InstrumentationScope>,
-    span: &otlp::Span,
-    process_id: String,
-) -> Span {
-    let warnings = adjust::warnings(span);
+fn span(trace_id: &str, span: api_v2::Span, process_id: String) -> Span {
+    let log = |log: api_v2::Log| Log { timestamp: since_epoch(log.timestamp), fields: tags(log.fields) };
     Span {
-        trace_id: trace_id.short(),
-        id: span_id(&span.span_id),
-        operation_name: span.name.clone(),
-        references: references(trace_id, span),
-        start_time: span.start_time_unix_nano / 1_000,
-        duration: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano) / 1_000,
-        tags: tags(scope, span),
-        logs: span.events.iter().map(log).collect(),
+        trace_id: trace_id.to_owned(),
+        id: hex::encode(span.span_id),
+        operation_name: span.operation_name,
+        references: span.references.into_iter().map(reference).collect(),
+        start_time: since_epoch(span.start_time),
+        duration: length(span.duration),
+        tags: tags(span.tags),
+        logs: span.logs.into_iter().map(log).collect(),
         process_id,
-        warnings: (!warnings.is_empty()).then_some(warnings),
+        warnings: (!span.warnings.is_empty()).then_some(span.warnings),
     }
 }
 
-/// The parent is always there: where a link names it too, Jaeger would call it `FOLLOWS_FROM`, and Grafana then sees
-/// no parent.
-fn references(trace_id: TraceId, span: &otlp::Span) -> Vec<Reference> {
-    let has_parent = span.parent_span_id.iter().any(|&byte| byte != 0);
-    let parent = has_parent.then(|| Reference {
-        ref_type: "CHILD_OF",
-        trace_id: trace_id.short(),
-        span_id: span_id(&span.parent_span_id),
-    });
-    let links = span.links.iter().map(|link| Reference {
-        ref_type: ref_type(link),
-        trace_id: TraceId::of_bytes(&link.trace_id).short(),
-        span_id: span_id(&link.span_id),
-    });
-    let mut references: Vec<Reference> = Vec::new();
-    for reference in parent.into_iter().chain(links) {
-        if !references.contains(&reference) {
-            references.push(reference);
-        }
-    }
-    references
-}
-
-/// What a link means, where a bridge from `OpenTracing` says so.
-fn ref_type(link: &Link) -> &'static str {
-    let said = link.attributes.iter().find(|attribute| attribute.key == "opentracing.ref_type").map(tag);
-    match said.map(|tag| tag.value) {
-        Some(TagValue::Text(kind)) if kind == "child_of" => "CHILD_OF",
-        _ => "FOLLOWS_FROM",
-    }
-}
-
-fn tags(scope: Option<&InstrumentationScope>, span: &otlp::Span) -> Vec<Tag> {
-    let mut tags = Vec::with_capacity(span.attributes.len() + 6);
-    if let Some(scope) = scope {
-        tags.extend(filled("otel.scope.name", &scope.name));
-        tags.extend(filled("otel.scope.version", &scope.version));
-    }
-    tags.extend(span.attributes.iter().filter(|attribute| attribute.key != WARNINGS).map(tag));
-    let kind = match SpanKind::try_from(span.kind) {
-        Ok(SpanKind::Internal) => "internal",
-        Ok(SpanKind::Server) => "server",
-        Ok(SpanKind::Client) => "client",
-        Ok(SpanKind::Producer) => "producer",
-        Ok(SpanKind::Consumer) => "consumer",
-        Ok(SpanKind::Unspecified) | Err(_) => "",
+fn reference(reference: api_v2::SpanRef) -> Reference {
+    let ref_type = match reference.ref_type() {
+        SpanRefType::ChildOf => "CHILD_OF",
+        SpanRefType::FollowsFrom => "FOLLOWS_FROM",
     };
-    tags.extend(filled("span.kind", kind));
-    let status = span.status.clone().unwrap_or_default();
-    if status.code == StatusCode::Ok as i32 {
-        tags.extend(filled("otel.status_code", "OK"));
-    }
-    if status.code == StatusCode::Error as i32 {
-        tags.extend(filled("otel.status_code", "ERROR"));
-        tags.push(Tag { key: "error".to_owned(), kind: "bool", value: TagValue::Bool(true) });
-    }
-    tags.extend(filled("otel.status_description", &status.message));
-    tags.extend(filled("w3c.tracestate", &span.trace_state));
-    tags
+    let trace_id = TraceId::of_bytes(&reference.trace_id).short();
+    Reference { ref_type, trace_id, span_id: hex::encode(reference.span_id) }
 }
 
-fn filled(key: &str, value: &str) -> Option<Tag> {
-    (!value.is_empty()).then(|| Tag {
-        key: key.to_owned(),
-        kind: "string",
-        value: TagValue::Text(value.to_owned()),
-    })
+fn tags(tags: Vec<KeyValue>) -> Vec<Tag> {
+    tags.into_iter().map(tag).collect()
 }
 
-fn log(event: &Event) -> Log {
-    // An attribute of that name says it already.
-    let has_own = event.attributes.iter().any(|attribute| attribute.key == "event");
-    let name = filled("event", &event.name).filter(|_| !has_own);
-    let fields = name.into_iter().chain(event.attributes.iter().map(tag)).collect();
-    Log { timestamp: event.time_unix_nano / 1_000, fields }
-}
-
-fn tag(attribute: &KeyValue) -> Tag {
-    let text = |text: String| ("string", TagValue::Text(text));
-    let (kind, value) = match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
-        Some(Value::StringValue(value)) => text(value.clone()),
-        Some(Value::BoolValue(claim)) => ("bool", TagValue::Bool(*claim)),
-        Some(Value::IntValue(number)) if number.unsigned_abs() > SAFE as u64 => {
-            ("int64", TagValue::Text(number.to_string()))
+fn tag(tag: KeyValue) -> Tag {
+    let (kind, value) = match tag.v_type() {
+        ValueType::String => ("string", TagValue::Text(tag.v_str)),
+        ValueType::Bool => ("bool", TagValue::Bool(tag.v_bool)),
+        ValueType::Int64 if tag.v_int64.unsigned_abs() > SAFE as u64 => {
+            ("int64", TagValue::Text(tag.v_int64.to_string()))
         }
-        Some(Value::IntValue(number)) => ("int64", TagValue::Int(*number)),
-        Some(Value::DoubleValue(number)) if !number.is_finite() => {
-            // JSON has no such number.
-            ("float64", TagValue::Text(number.to_string()))
+        ValueType::Int64 => ("int64", TagValue::Int(tag.v_int64)),
+        // JSON has no such number.
+        ValueType::Float64 if !tag.v_float64.is_finite() => {
+            ("float64", TagValue::Text(tag.v_float64.to_string()))
         }
-        Some(Value::DoubleValue(number)) => ("float64", TagValue::Float(*number)),
-        Some(Value::BytesValue(bytes)) => ("binary", TagValue::Text(STANDARD.encode(bytes))),
-        Some(Value::ArrayValue(_) | Value::KvlistValue(_)) => {
-            text(plain(attribute.value.as_ref()).to_string())
-        }
-        Some(Value::StringValueStrindex(_)) | None => text(String::new()),
+        ValueType::Float64 => ("float64", TagValue::Float(tag.v_float64)),
+        ValueType::Binary => ("binary", TagValue::Text(STANDARD.encode(tag.v_binary))),
     };
-    Tag { key: attribute.key.clone(), kind, value }
+    Tag { key: tag.key, kind, value }
 }
 
-/// A value as plain JSON, without its types.
-fn plain(value: Option<&AnyValue>) -> Json {
-    match value.and_then(|value| value.value.as_ref()) {
-        Some(Value::StringValue(text)) => Json::String(text.clone()),
-        Some(Value::BoolValue(claim)) => Json::Bool(*claim),
-        Some(Value::IntValue(number)) => (*number).into(),
-        Some(Value::DoubleValue(number)) if number.fract() == 0.0 && number.abs() < SAFE as f64 => {
-            (*number as i64).into()
-        }
-        Some(Value::DoubleValue(number)) => {
-            serde_json::Number::from_f64(*number).map_or(Json::Null, Json::Number)
-        }
-        Some(Value::BytesValue(bytes)) => Json::String(STANDARD.encode(bytes)),
-        Some(Value::ArrayValue(array)) => array.values.iter().map(|value| plain(Some(value))).collect(),
-        Some(Value::KvlistValue(map)) => {
-            let entry = |entry: &KeyValue| (entry.key.clone(), plain(entry.value.as_ref()));
-            Json::Object(map.values.iter().map(entry).collect::<Map<_, _>>())
-        }
-        Some(Value::StringValueStrindex(_)) | None => Json::Null,
-    }
+/// µs.
+fn since_epoch(time: Option<Timestamp>) -> u64 {
+    time.map_or(0, |time| microseconds(time.seconds, time.nanos))
 }
 
-/// 16 hex digits.
-fn span_id(bytes: &[u8]) -> String {
-    format!("{:0>16}", hex::encode(bytes))
+/// µs.
+fn length(duration: Option<Duration>) -> u64 {
+    duration.map_or(0, |duration| microseconds(duration.seconds, duration.nanos))
+}
+
+fn microseconds(seconds: i64, nanos: i32) -> u64 {
+    seconds.max(0) as u64 * 1_000_000 + nanos.max(0) as u64 / 1_000
 }
 
 #[cfg(test)]

@@ -137,9 +137,9 @@ fn microseconds(text: &str) -> Result<i64, String> {
 pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Answer {
     let (id, hint, is_raw) = one(&id, &params).map_err(Failure::bad_request)?;
     let found = spans::trace(&api.engine, id, hint, is_raw).await?;
-    let (trace, is_cut) = found.ok_or_else(Failure::trace_not_found)?;
-    let warning = is_cut.then(|| format!("only {MOST_SPANS} spans of this trace are shown"));
-    encoded(vec![trace], Vec::new(), params.is_pretty(), warning).await
+    let found = found.ok_or_else(Failure::trace_not_found)?;
+    let warning = found.warning();
+    encoded(vec![found.trace], Vec::new(), params.is_pretty(), warning).await
 }
 
 /// Which trace, where it may lie, and whether it is to be raw.
@@ -157,14 +157,10 @@ fn micro_or_milliseconds(text: &str) -> Result<i64, String> {
     Ok(number.saturating_mul(in_ns))
 }
 
-/// `POST /api/archive/{id}`: there is no archive, and nothing is lost by it: retention is the store's.
+/// `POST /api/archive/{id}`
 pub(super) async fn archive(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Answer {
     let (id, _, _) = one(&id, &params).map_err(Failure::bad_request)?;
-    let (rows, _) = spans::rows(&api.engine, "time", &[id], None, 1).await?;
-    if rows.is_empty() {
-        return Err(Failure::trace_not_found().into());
-    }
-    Err(Failure::internal("archive span storage was not configured").into())
+    Err(spans::no_archive(&api.engine, id).await.into())
 }
 
 /// `POST /api/transform`: OTLP/JSON that somebody dropped on the page, as a search would answer.

@@ -13,7 +13,7 @@ use super::envelope;
 use super::failure::{Failure, computed};
 use super::params::{self, Params};
 use super::search::Search;
-use super::spans::{self, MOST_SPANS, Traces};
+use super::spans::{self, Asked, Trace, Traces};
 use super::trace_id::TraceId;
 use super::{go_duration, go_time, names, summary};
 use crate::Api;
@@ -66,15 +66,15 @@ pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> A
 pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let (search, is_raw) = asked(&params).map_err(Failure::bad_request)?;
     let found = search.find(&api.engine).await?;
-    document(spans::traces(&api.engine, &found.ids, found.range(), is_raw).await?).await
+    document(spans::traces(&api.engine, &found.ids, found.range(), is_raw).await?.whole()?).await
 }
 
 /// `GET /api/v3/traces/{id}`
 pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Answer {
     let (id, hint, is_raw) = one(&id, &params).map_err(Failure::bad_request)?;
     let found = spans::trace(&api.engine, id, hint, is_raw).await?;
-    let (trace, is_cut) = found.ok_or_else(none_found)?;
-    document(Traces { traces: vec![trace], is_cut }).await
+    let Asked { trace, is_cut } = found.ok_or_else(none_found)?;
+    document(Traces { traces: vec![trace], is_cut }.whole()?).await
 }
 
 /// `GET /api/v3/trace-summaries`: the search page of jaeger-ui since v2.19.
@@ -93,18 +93,12 @@ fn none_found() -> Failure {
     Failure { status: StatusCode::NOT_FOUND, message: "No traces found".to_owned() }
 }
 
-async fn document(found: Traces) -> Answer {
-    if found.traces.is_empty() {
+async fn document(traces: Vec<Trace>) -> Answer {
+    if traces.is_empty() {
         return Err(none_found().into());
     }
-    if found.is_cut {
-        // This form has no place to say that something is missing.
-        let message =
-            format!("the traces have more than {MOST_SPANS} spans: lower the limit or narrow the search");
-        return Err(Failure::internal(message).into());
-    }
     let bytes = computed(move || {
-        let groups: Vec<_> = found.traces.into_iter().flat_map(|trace| trace.groups).collect();
+        let groups: Vec<_> = traces.into_iter().flat_map(|trace| trace.groups).collect();
         json!({ "result": encode::traces(&groups) }).to_string().into_bytes()
     });
     Ok(envelope::json(bytes.await?))

@@ -10,9 +10,14 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 /// How long open requests may go on after the stop signal.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Questions of one connection that are worked on at the same time; more wait.
+const QUESTIONS: usize = 32;
 
 /// Where everything is to listen, and once it does, where that is. Loopback until you say otherwise.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,14 +46,22 @@ pub(crate) struct Addresses {
     /// The web page and API once more, where a Jaeger frontend expects its backend.
     #[arg(long, env = "WEIR_JAEGER", default_value = "127.0.0.1:16686", value_name = "ADDR:PORT")]
     pub(crate) jaeger: SocketAddr,
+    /// Jaeger's APIs over gRPC, for those who read traces.
+    #[arg(long, env = "WEIR_JAEGER_GRPC", default_value = "127.0.0.1:16685", value_name = "ADDR:PORT")]
+    pub(crate) jaeger_grpc: SocketAddr,
+    /// What a Jaeger asks (gRPC) that has Weir as its remote storage; spans that it stores are taken, too.
+    #[arg(long, env = "WEIR_JAEGER_STORAGE", default_value = "127.0.0.1:17271", value_name = "ADDR:PORT")]
+    pub(crate) jaeger_storage: SocketAddr,
 }
 
 impl Addresses {
     /// What listens where, for people: name, flag, address.
-    pub(crate) fn described(&self) -> [(&'static str, &'static str, SocketAddr); 5] {
+    pub(crate) fn described(&self) -> [(&'static str, &'static str, SocketAddr); 7] {
         [
             ("web page and API", "--http", self.http),
             ("Jaeger's HTTP API", "--jaeger", self.jaeger),
+            ("Jaeger's gRPC APIs", "--jaeger-grpc", self.jaeger_grpc),
+            ("Jaeger's remote storage", "--jaeger-storage", self.jaeger_storage),
             ("probes (Flight)", "--flight", self.flight),
             ("OTLP over gRPC", "--otlp-grpc", self.otlp_grpc),
             ("OTLP over HTTP", "--otlp-http", self.otlp_http),
@@ -60,6 +73,8 @@ impl Addresses {
         [
             ("http", self.http),
             ("jaeger", self.jaeger),
+            ("jaeger_grpc", self.jaeger_grpc),
+            ("jaeger_storage", self.jaeger_storage),
             ("flight", self.flight),
             ("otlp_grpc", self.otlp_grpc),
             ("otlp_http", self.otlp_http),
@@ -107,6 +122,23 @@ pub(crate) fn serve(
         let finished = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
             result = async { finished.await } => result,
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    })
+}
+
+/// The same for gRPC.
+pub(crate) fn serve_grpc(
+    listener: TcpListener,
+    routes: Routes,
+    stop: CancellationToken,
+) -> JoinHandle<std::io::Result<()>> {
+    tokio::spawn(async move {
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let server = Server::builder().concurrency_limit_per_connection(QUESTIONS).add_routes(routes);
+        let finished = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        tokio::select! {
+            result = finished => result.map_err(std::io::Error::other),
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
         }
     })
