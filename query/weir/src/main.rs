@@ -3,6 +3,7 @@
 mod allocator;
 mod cli;
 mod flags;
+mod jaeger_ui;
 mod ui;
 mod up;
 

@@ -55,7 +55,7 @@ fn answer(path: &str, body: std::borrow::Cow<'static, [u8]>) -> Response {
     response
 }
 
-fn media_type(path: &str) -> &'static str {
+pub(crate) fn media_type(path: &str) -> &'static str {
     match path.rsplit('.').next() {
         Some("html") => "text/html; charset=utf-8",
         Some("js" | "mjs") => "text/javascript; charset=utf-8",

@@ -21,6 +21,7 @@ use weir_query::{Engine, Limits};
 use weir_store::Store;
 
 use crate::flags;
+use crate::jaeger_ui::JaegerUi;
 
 /// Starts the probe, the collector, the store, the queries and the web page in one process.
 ///
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     memory_limit: usize,
     #[command(flatten)]
     listen: listen::Addresses,
+    /// A build of jaeger-ui (the folder that has its index.html), to be the page on Jaeger's port; without it, Weir's own is.
+    #[arg(long, env = "WEIR_JAEGER_UI_DIR", value_name = "DIR")]
+    jaeger_ui_dir: Option<PathBuf>,
     /// Let `weir capture --payload` have what packets carry; otherwise captures have their headers only.
     #[arg(long, env = "WEIR_ALLOW_PAYLOAD_CAPTURE")]
     allow_payload_capture: bool,
@@ -78,6 +82,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("open the store in {}", dir.display()))?;
 
+    let jaeger_ui = args.jaeger_ui_dir.as_deref().map(JaegerUi::open).transpose()?;
     // Ports before parts: a port that is taken is said before anything has started.
     let http = listen::bind("web page and API", "--http", args.listen.http).await?;
     let jaeger = listen::bind("Jaeger's HTTP API", "--jaeger", args.listen.jaeger).await?;
@@ -128,12 +133,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .with_kubernetes(Arc::new(identity::View(collector.kubernetes())))
         .with_metrics(Arc::new(collector.metrics()));
     let api = Api::new(engine.clone(), store.clone(), info);
-    let router = weir_api::router(api.clone()).fallback(crate::ui::page);
+    let router = weir_api::router(api.clone());
+    let jaeger_router = match jaeger_ui {
+        Some(ui) => router.clone().fallback(move |uri| ui.clone().answer(uri)),
+        None => router.clone().fallback(crate::ui::page),
+    };
+    let router = router.fallback(crate::ui::page);
     let queries = weir_api::jaeger::grpc::query(&api).await;
     let storage = weir_api::jaeger::grpc::storage(&api, listeners.otlp_grpc).await;
     let servers = [
-        listen::serve(http, router.clone(), stop.clone()),
-        listen::serve(jaeger, router, stop.clone()),
+        listen::serve(http, router, stop.clone()),
+        listen::serve(jaeger, jaeger_router, stop.clone()),
         listen::serve_grpc(jaeger_grpc, queries, stop.clone()),
         listen::serve_grpc(jaeger_storage, storage, stop.clone()),
     ];
