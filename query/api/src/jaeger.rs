@@ -10,14 +10,14 @@
 //! | `go_duration.rs`    | durations as Go reads and writes them                                          |
 //! | `go_time.rs`        | RFC 3339 as Go reads it                                                       |
 //! | `trace_id.rs`       | trace ids in all the forms that people send                                    |
-//! | `search.rs`         | a search → the ids of the newest traces that match                             |
+//! | `search.rs`         | a search → the ids of the newest traces that match; its time in parts (`search/windows.rs`) |
 //! | `tags.rs`           | a tag → a condition on attributes, events and links                            |
 //! | `spans.rs`          | ids → whole traces                                                            |
 //! | `adjust/`           | what Jaeger changes in a trace before it shows it                              |
 //! | `model.rs`          | OTLP → Jaeger's own form of a trace                                            |
 //! | `trace_v1.rs`       | that → v1's JSON of a trace                                                   |
 //! | `summary.rs`        | a trace in a line of the search page                                          |
-//! | `names.rs`          | services and operations                                                       |
+//! | `names.rs`          | services and operations; what each file has of them (`names/known.rs`)              |
 //! | `dependencies.rs`   | who calls whom                                                                |
 //! | `monitor.rs`        | the Monitor tab: rates, errors and latencies over time                        |
 //! | `grpc.rs`           | the same over gRPC, and what a Jaeger asks that has Weir as its storage          |
@@ -54,6 +54,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 
 use crate::Api;
+pub(crate) use names::Known;
 
 /// The largest OTLP document that `transform` reads: people drop files on the page.
 const MOST_DOCUMENT_BYTES: usize = 64 << 20;

@@ -54,12 +54,13 @@ pub struct Api {
     pub store: Store,
     /// What this process is.
     pub info: ApiInfo,
+    known: jaeger::Known,
 }
 
 impl Api {
     /// An API over `engine` and its `store`.
     pub fn new(engine: Arc<Engine>, store: Store, info: ApiInfo) -> Arc<Api> {
-        Arc::new(Api { engine, store, info })
+        Arc::new(Api { engine, store, info, known: jaeger::Known::default() })
     }
 }
 

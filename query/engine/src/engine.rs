@@ -184,9 +184,12 @@ impl Engine {
     /// # Errors
     /// [`QueryError`] with the position in `text` where one is known.
     pub async fn sql(&self, text: &str) -> Result<Answer, QueryError> {
+        self.start(text, Pins::default()).await
+    }
+
+    async fn start(&self, text: &str, pins: Pins) -> Result<Answer, QueryError> {
         let running = Running::count(&self.running);
         let deadline = tokio::time::Instant::from_std(Instant::now() + self.limits.time);
-        let pins = Pins::default();
         let context = self.session(&pins).map_err(|err| QueryError::from_datafusion(&err, ""))?;
         let stream = tokio::time::timeout_at(deadline, start(&context, text))
             .await
@@ -208,23 +211,23 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sql`], and what goes wrong on the way.
     pub async fn collect(&self, text: &str, most_rows: usize) -> Result<Collected, QueryError> {
-        let mut answer = self.sql(text).await?;
-        let mut batches = Vec::new();
-        let mut room = most_rows;
-        let mut is_truncated = false;
-        while let Some(batch) = answer.next().await {
-            let batch = batch?;
-            is_truncated = batch.num_rows() > room;
-            let batch = batch.slice(0, batch.num_rows().min(room));
-            room -= batch.num_rows();
-            if batch.num_rows() > 0 {
-                batches.push(batch);
-            }
-            if is_truncated {
-                break;
-            }
-        }
-        Ok(Collected { schema: answer.schema.clone(), range: answer.range, batches, is_truncated })
+        self.sql(text).await?.collect(most_rows).await
+    }
+
+    /// The same of a part of `table` that the caller has: some of its files, or what is in memory.
+    ///
+    /// # Errors
+    /// As [`Engine::collect`].
+    pub async fn collect_from(
+        &self,
+        table: &'static Table,
+        part: Snapshot,
+        text: &str,
+        most_rows: usize,
+    ) -> Result<Collected, QueryError> {
+        let pins = Pins::default();
+        pins.lock().snapshots.push((table.name, part));
+        self.start(text, pins).await?.collect(most_rows).await
     }
 
     /// What was lost, shed or late in a range of time, and which probes were silent at its end.
@@ -255,6 +258,26 @@ impl Engine {
 }
 
 impl Answer {
+    /// All of it, cut after `most_rows`.
+    async fn collect(mut self, most_rows: usize) -> Result<Collected, QueryError> {
+        let mut batches = Vec::new();
+        let mut room = most_rows;
+        let mut is_truncated = false;
+        while let Some(batch) = self.next().await {
+            let batch = batch?;
+            is_truncated = batch.num_rows() > room;
+            let batch = batch.slice(0, batch.num_rows().min(room));
+            room -= batch.num_rows();
+            if batch.num_rows() > 0 {
+                batches.push(batch);
+            }
+            if is_truncated {
+                break;
+            }
+        }
+        Ok(Collected { schema: self.schema.clone(), range: self.range, batches, is_truncated })
+    }
+
     /// The next rows; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, QueryError>> {
         match tokio::time::timeout_at(self.deadline, self.stream.next()).await {

@@ -122,13 +122,14 @@ fn questions(start_ns: u64) -> Vec<String> {
 
 /// In one order: names, tags and processes come in another one from each version of Jaeger's.
 fn plain(mut answer: Value) -> Value {
-    for trace in answer["data"].as_array_mut().into_iter().flatten() {
-        let processes = trace["processes"].take();
-        for span in trace["spans"].as_array_mut().into_iter().flatten() {
-            let id = span["processID"].as_str().unwrap_or_default();
-            let process = processes[id].clone();
-            span["process"] = process;
-            span["processID"] = Value::Null;
+    let traces = answer.get_mut("data").and_then(Value::as_array_mut);
+    for trace in traces.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let processes = trace.remove("processes").unwrap_or_default();
+        let spans = trace.get_mut("spans").and_then(Value::as_array_mut);
+        for span in spans.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let id = span.remove("processID").unwrap_or_default();
+            let process = id.as_str().map(|id| processes[id].clone()).unwrap_or_default();
+            span.insert("process".to_owned(), process);
         }
     }
     sort(&mut answer);
@@ -141,7 +142,11 @@ fn sort(value: &mut Value) {
             items.iter_mut().for_each(sort);
             items.sort_by_cached_key(Value::to_string);
         }
-        Value::Object(fields) => fields.values_mut().for_each(sort),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(sort);
+            // Go writes messages that say nothing.
+            fields.retain(|_, value| *value != json!({}));
+        }
         _ => {}
     }
 }

@@ -1,16 +1,23 @@
 //! Services and operations that were ever seen, sorted.
+//!
+//! | file             | subject                              |
+//! |------------------|--------------------------------------|
+//! | `names/known.rs` | what each file tells of, asked once    |
+
+mod known;
 
 use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use serde::Serialize;
-use weir_query::Engine;
+use weir_query::{Collected, Engine};
 
 use super::failure::Failure;
-use crate::filter::quoted;
+use crate::Api;
+pub(crate) use known::Known;
 
-/// More names than a person can choose from.
-const MOST_NAMES: usize = 100_000;
+/// More rows of texts than a person can choose from.
+const MOST_ROWS: usize = 100_000;
 
 /// A span's name and kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -22,29 +29,27 @@ pub(crate) struct Operation {
 }
 
 /// Every service.
-pub(crate) async fn services(engine: &Engine) -> Result<Vec<String>, Failure> {
-    let rows = texts(engine, "SELECT DISTINCT service FROM spans WHERE service IS NOT NULL").await?;
-    let mut names: Vec<String> = rows.into_iter().map(|[name]| name).collect();
-    names.sort_unstable();
-    Ok(names)
+pub(crate) async fn services(api: &Api) -> Result<Vec<String>, Failure> {
+    let names = api.known.names(&api.engine).await?;
+    let mut services: Vec<String> =
+        names.iter().map(|name| &name.service).filter(|service| !service.is_empty()).cloned().collect();
+    services.sort_unstable();
+    services.dedup();
+    Ok(services)
 }
 
 /// The operations of a service; `kind` empty for those of all kinds.
-pub(crate) async fn operations(
-    engine: &Engine,
-    service: &str,
-    kind: &str,
-) -> Result<Vec<Operation>, Failure> {
-    let mut sql = format!("SELECT DISTINCT operation, kind FROM spans WHERE service = {}", quoted(service));
-    if !kind.is_empty() {
-        sql = format!("{sql} AND kind = {}", quoted(kind));
-    }
-    let rows = texts(engine, &sql).await?;
-    let operation = |[name, kind]: [String; 2]| Operation {
-        name,
-        span_kind: if kind == "unspecified" { String::new() } else { kind },
+pub(crate) async fn operations(api: &Api, service: &str, kind: &str) -> Result<Vec<Operation>, Failure> {
+    let names = api.known.names(&api.engine).await?;
+    let of_service = names.iter().filter(|name| name.service == service && !service.is_empty());
+    let operation = |name: &str, kind: &str| Operation {
+        name: name.to_owned(),
+        span_kind: if kind == "unspecified" { String::new() } else { kind.to_owned() },
     };
-    let mut operations: Vec<Operation> = rows.into_iter().map(operation).collect();
+    let mut operations: Vec<Operation> = of_service
+        .filter(|name| kind.is_empty() || name.kind == kind)
+        .map(|name| operation(&name.operation, &name.kind))
+        .collect();
     operations.sort_unstable();
     operations.dedup();
     Ok(operations)
@@ -52,9 +57,13 @@ pub(crate) async fn operations(
 
 /// Rows of `N` texts; a null is empty.
 pub(crate) async fn texts<const N: usize>(engine: &Engine, sql: &str) -> Result<Vec<[String; N]>, Failure> {
-    let answer = engine.collect(sql, MOST_NAMES).await?;
+    texts_of(engine.collect(sql, MOST_ROWS).await?)
+}
+
+/// An answer of `N` columns as texts.
+fn texts_of<const N: usize>(answer: Collected) -> Result<Vec<[String; N]>, Failure> {
     let mut rows = Vec::new();
-    for batch in &answer.batches {
+    for batch in answer.batches {
         let plain = |column: usize| {
             cast(batch.column(column), &DataType::Utf8)
                 .map_err(|err| Failure::internal(format!("reading names: {err}")))

@@ -1,6 +1,6 @@
 //! Ids → whole traces, as rows and as OTLP.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use weir_model::{Row, SmolStr, SpanRow};
 use weir_otlp::proto::common::v1::any_value::Value;
@@ -11,12 +11,16 @@ use weir_query::{Engine, TimeRange};
 
 use super::adjust;
 use super::failure::Failure;
+use super::search::Found;
 use super::trace_id::TraceId;
 use crate::times;
 
 /// How far a trace's spans may start from the one that a search found, or from the range that a link names. A trace
 /// that lasts longer is shown in part on the search page, and whole when it is opened: by its id alone.
 pub(crate) const AROUND_NS: i64 = 3_600_000_000_000;
+/// How far nearly every trace goes. Whose spans point beyond (a parent that isn't there, no root, an end that is later) is
+/// looked for as far as [`AROUND_NS`]; on the search page, what starts later than that and is pointed at by nothing is missing.
+const NEAR_NS: i64 = 120_000_000_000;
 
 /// Spans of one answer with all they carry, some 2 kB each.
 pub(crate) const MOST_SPANS: usize = 250_000;
@@ -71,13 +75,50 @@ impl Traces {
     }
 }
 
-/// The spans of those traces, in any order, and whether there were more than `most`. Files outside of `range` are
-/// not opened; of the others, those whose bloom filter knows no such id are not read.
+/// The spans of what a search found, in any order, and whether there were more than `most`. `columns` have at least those
+/// that tell where a trace ends.
+pub(crate) async fn found_rows(
+    engine: &Engine,
+    columns: &str,
+    found: &Found,
+    most: usize,
+) -> Result<(Vec<SpanRow>, bool), Failure> {
+    let near = found.around(NEAR_NS);
+    let (near_rows, is_cut) = rows(engine, columns, &found.ids, &near, most).await?;
+    if is_cut {
+        return Ok((near_rows, is_cut));
+    }
+    let mut by_trace = per_trace(near_rows);
+    let points_beyond =
+        |id: &TraceId| by_trace.get(id.long().as_str()).is_none_or(|rows| !is_whole(rows, &near));
+    let far: Vec<TraceId> = found.ids.iter().copied().filter(points_beyond).collect();
+    for id in &far {
+        by_trace.remove(id.long().as_str());
+    }
+    let mut all: Vec<SpanRow> = by_trace.into_values().flatten().collect();
+    let (far_rows, is_cut) =
+        rows(engine, columns, &far, &found.around(AROUND_NS), most.saturating_sub(all.len())).await?;
+    all.extend(far_rows);
+    Ok((all, is_cut))
+}
+
+/// Whether nothing in a trace's spans points out of the one of `ranges` that it lies in.
+fn is_whole(rows: &[SpanRow], ranges: &[TimeRange]) -> bool {
+    let ids: HashSet<_> = rows.iter().map(|row| row.span_id.as_ref()).collect();
+    let first = rows.iter().map(|row| row.time).min().unwrap_or_default();
+    let last = rows.iter().map(|row| row.end_time.unwrap_or(row.time)).max().unwrap_or_default();
+    rows.iter().any(|row| row.parent_span_id.is_none())
+        && rows.iter().all(|row| row.parent_span_id.is_none() || ids.contains(&row.parent_span_id.as_ref()))
+        && ranges.iter().any(|range| range.from < first && last < range.until)
+}
+
+/// The spans of those traces, in any order, and whether there were more than `most`. Files outside of `ranges` are
+/// not opened (where there are none, all are); of the others, those whose bloom filter knows no such id are not read.
 pub(crate) async fn rows(
     engine: &Engine,
     columns: &str,
     ids: &[TraceId],
-    range: Option<TimeRange>,
+    ranges: &[TimeRange],
     most: usize,
 ) -> Result<(Vec<SpanRow>, bool), Failure> {
     if ids.is_empty() {
@@ -85,7 +126,8 @@ pub(crate) async fn rows(
     }
     // Written by us out of numbers, so that nothing in them ends the literal.
     let list: Vec<String> = ids.iter().map(|id| format!("'{}'", id.long())).collect();
-    let time = range.map(|range| format!(" AND {}", range.condition())).unwrap_or_default();
+    let times: Vec<String> = ranges.iter().map(|range| format!("({})", range.condition())).collect();
+    let time = if times.is_empty() { String::new() } else { format!(" AND ({})", times.join(" OR ")) };
     let sql = format!("SELECT {columns} FROM spans WHERE trace_id IN ({}){time}", list.join(", "));
     let answer = engine.collect(&sql, most).await?;
     let mut rows = Vec::new();
@@ -103,8 +145,21 @@ pub(crate) async fn traces(
     range: Option<TimeRange>,
     is_raw: bool,
 ) -> Result<Traces, Failure> {
-    let (rows, is_cut) = rows(engine, "*", ids, range, MOST_SPANS).await?;
-    let ids = ids.to_vec();
+    let rows = rows(engine, "*", ids, range.as_slice(), MOST_SPANS).await?;
+    assembled(ids.to_vec(), rows, is_raw).await
+}
+
+/// The traces that a search found, in its order; adjusted unless they are to be `raw`.
+pub(crate) async fn found(engine: &Engine, found: &Found, is_raw: bool) -> Result<Traces, Failure> {
+    let rows = found_rows(engine, "*", found, MOST_SPANS).await?;
+    assembled(found.ids.clone(), rows, is_raw).await
+}
+
+async fn assembled(
+    ids: Vec<TraceId>,
+    (rows, is_cut): (Vec<SpanRow>, bool),
+    is_raw: bool,
+) -> Result<Traces, Failure> {
     let traces = super::failure::computed(move || {
         let mut by_trace = per_trace(rows);
         let mut traces = Vec::new();
@@ -143,7 +198,7 @@ pub(crate) async fn trace(
 
 /// Why a trace is not put into an archive: there is none. How long rows are kept is the store's matter.
 pub(crate) async fn no_archive(engine: &Engine, id: TraceId) -> Failure {
-    match rows(engine, "time", &[id], None, 1).await {
+    match rows(engine, "time", &[id], &[], 1).await {
         Ok((rows, _)) if rows.is_empty() => Failure::trace_not_found(),
         Ok(_) => Failure::internal("archive span storage was not configured"),
         Err(failure) => failure,

@@ -67,7 +67,7 @@ impl Counts {
 
 /// Summaries of what a search found, in its order.
 pub(crate) async fn summaries(engine: &Engine, found: &Found) -> Result<Vec<Summary>, Failure> {
-    let (rows, is_cut) = spans::rows(engine, COLUMNS, &found.ids, found.range(), MOST_SPANS).await?;
+    let (rows, is_cut) = spans::found_rows(engine, COLUMNS, found, MOST_SPANS).await?;
     if is_cut {
         // Counts of a part would be wrong, and look right.
         return Err(Failure::internal(format!(

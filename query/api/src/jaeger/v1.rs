@@ -28,7 +28,7 @@ type Answer = Result<Response, V1Failure>;
 
 /// `GET /api/services`
 pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Answer {
-    let names = names::services(&api.engine).await?;
+    let names = names::services(&api).await?;
     counted(&params, &names, names.len())
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn operation_names(
     Path(service): Path<String>,
     params: Params,
 ) -> Answer {
-    let operations = names::operations(&api.engine, &service, "").await?;
+    let operations = names::operations(&api, &service, "").await?;
     let mut names: Vec<String> = operations.into_iter().map(|operation| operation.name).collect();
     names.dedup();
     let total = names.len();
@@ -48,8 +48,7 @@ pub(super) async fn operation_names(
 /// `GET /api/operations?service=…&spanKind=…`
 pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let service = params.get("service").ok_or_else(service_is_required)?;
-    let operations =
-        names::operations(&api.engine, service, params.get("spanKind").unwrap_or_default()).await?;
+    let operations = names::operations(&api, service, params.get("spanKind").unwrap_or_default()).await?;
     counted(&params, &operations, operations.len())
 }
 
@@ -61,14 +60,12 @@ fn counted(params: &Params, data: &impl Serialize, total: usize) -> Answer {
 pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let asked = asked(&params, times::now()).map_err(Failure::bad_request)?;
     let is_pretty = params.is_pretty();
-    let (ids, range, mut problems) = if asked.ids.is_empty() {
-        let found = asked.search.find(&api.engine).await?;
-        let range = found.range();
-        (found.ids, range, Vec::new())
+    let found = if asked.ids.is_empty() {
+        spans::found(&api.engine, &asked.search.find(&api.engine).await?, asked.is_raw).await?
     } else {
-        (asked.ids.clone(), None, Vec::new())
+        spans::traces(&api.engine, &asked.ids, None, asked.is_raw).await?
     };
-    let found = spans::traces(&api.engine, &ids, range, asked.is_raw).await?;
+    let mut problems = Vec::new();
     for id in asked.ids {
         if !found.traces.iter().any(|trace| trace.id == id) {
             let msg = Failure::trace_not_found().message;

@@ -41,7 +41,7 @@ impl IntoResponse for V3Failure {
 
 /// `GET /api/v3/services`
 pub(super) async fn services(State(api): State<Arc<Api>>) -> Answer {
-    let services = names::services(&api.engine).await?;
+    let services = names::services(&api).await?;
     Ok(answer(&json!({ "services": services })))
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> A
     let Some(service) = params.get("service") else {
         return Ok(answer(&json!({ "operations": [] })));
     };
-    let mut operations = names::operations(&api.engine, service, kind).await?;
+    let mut operations = names::operations(&api, service, kind).await?;
     for operation in &mut operations {
         if operation.span_kind.is_empty() {
             "internal".clone_into(&mut operation.span_kind);
@@ -66,7 +66,7 @@ pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> A
 pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let (search, is_raw) = asked(&params).map_err(Failure::bad_request)?;
     let found = search.find(&api.engine).await?;
-    document(spans::traces(&api.engine, &found.ids, found.range(), is_raw).await?.whole()?).await
+    document(spans::found(&api.engine, &found, is_raw).await?.whole()?).await
 }
 
 /// `GET /api/v3/traces/{id}`

@@ -137,3 +137,26 @@ async fn what_is_wrong_with_a_search_is_said_in_jaeger_s_words() {
     }
     weir.v3_fails(&format!("/api/v3/traces?{times}"), 404, "No traces found").await;
 }
+
+/// Most traces lie near the span that was found; where a span points elsewhere, that is looked at, too.
+#[tokio::test]
+async fn a_trace_that_lasts_long_is_found_whole() {
+    let weir = Weir::empty().await;
+    let span = |number: i64, parent: Option<i64>, minute: i64, minutes: i64| SpanRow {
+        time: (T + minute * 60) * 1_000_000_000,
+        end_time: Some((T + (minute + minutes) * 60) * 1_000_000_000),
+        duration_ns: minutes * 60_000_000_000,
+        trace_id: Some(SHOP.into()),
+        span_id: Some(format!("{number:016x}").into()),
+        parent_span_id: parent.map(|parent| format!("{parent:016x}").into()),
+        service: Some(format!("service-{number}").into()),
+        ..SpanRow::default()
+    };
+    let spans = vec![span(1, None, 0, 50), span(2, Some(1), 5, 20), span(3, Some(2), 20, 0)];
+    weir.store_spans(1, spans).await;
+    for service in ["service-1", "service-2", "service-3"] {
+        let range = format!("start={}&end={}", T * 1_000_000, (T + 3_600) * 1_000_000);
+        let found = weir.get(&format!("/api/traces?service={service}&{range}")).await;
+        assert_eq!(found["data"][0]["spans"].as_array().map(Vec::len), Some(3), "by {service}");
+    }
+}

@@ -38,6 +38,13 @@ async fn with_the_middle_only() -> Weir {
     weir
 }
 
+/// Takes all files away.
+fn remove_files(weir: &Weir) {
+    for file in files(weir.store.dir()) {
+        std::fs::remove_file(file).expect("removes");
+    }
+}
+
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).expect("a folder") {
@@ -83,4 +90,55 @@ async fn a_trace_whose_time_is_told_is_looked_for_there_first() {
     // Without its time, every file could have it.
     let anywhere = weir.ask("GET", &format!("/api/traces/{}", id(6)), "").await;
     assert_eq!(anywhere.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", anywhere.text);
+}
+
+/// Many spans a minute: the newest of them are enough for most searches.
+#[tokio::test]
+async fn a_search_that_has_found_enough_looks_no_further_back() {
+    const SPANS: i64 = 150_000;
+    let weir = Weir::empty().await;
+    weir.store_spans(1, otlp(&one_span(0))).await;
+    weir.store.seal().await.expect("seals");
+    remove_files(&weir);
+    let row = |number: i64| SpanRow {
+        time: (T + 12 * HOUR) * 1_000_000_000 + number * 1_000_000,
+        trace_id: Some(format!("{:032x}", 1_000 + number / 2).into()),
+        span_id: Some(format!("{:016x}", number + 1).into()),
+        parent_span_id: (number % 2 == 1).then(|| format!("{number:016x}").into()),
+        service: Some(if number == SPANS - 2 { "rare" } else { "shop" }.into()),
+        ..SpanRow::default()
+    };
+    weir.store_spans(2, (0..SPANS).map(row).collect()).await;
+    weir.store.seal().await.expect("seals");
+    let range = format!("start={}&end={}", T * 1_000_000, (T + 24 * HOUR) * 1_000_000);
+    let found = weir.get(&format!("/api/traces?service=shop&limit=3&{range}")).await;
+    let ids: Vec<_> =
+        found["data"].as_array().expect("traces").iter().map(|trace| &trace["traceID"]).collect();
+    let newest = |number: i64| format!("{:016x}", 1_000 + (SPANS - 1) / 2 - number);
+    assert_eq!(ids, [&newest(0), &newest(1), &newest(2)]);
+    // There is only one of these, so the older file is looked into.
+    let outside = weir.ask("GET", &format!("/api/traces?service=rare&limit=3&{range}"), "").await;
+    assert_eq!(outside.status, StatusCode::INTERNAL_SERVER_ERROR, "{}", outside.text);
+    let one = weir.get(&format!("/api/traces?service=rare&limit=1&{range}")).await;
+    assert_eq!(one["data"][0]["traceID"], json!(newest(0)));
+}
+
+/// The page asks for them each time that it is opened, over however many spans.
+#[tokio::test]
+async fn names_are_read_from_a_file_once() {
+    let weir = Weir::empty().await;
+    weir.store_spans(1, otlp(&shop_trace())).await;
+    weir.store.seal().await.expect("seals");
+    weir.store_spans(2, otlp(&one_span(0))).await;
+    let services = json!(["back o'house", "front", "shop"]);
+    assert_eq!(weir.get("/api/v3/services").await["services"], services);
+    remove_files(&weir);
+    assert_eq!(weir.get("/api/v3/services").await["services"], services);
+    assert_eq!(weir.get("/api/services/front/operations").await["data"], json!(["GET /cart", "call"]));
+    // What comes later is there, from memory and from its file.
+    weir.store_spans(3, otlp(&old_trace())).await;
+    let more = json!(["a/b c+d%e", "back o'house", "front", "missing-service-name", "shop"]);
+    assert_eq!(weir.get("/api/v3/services").await["services"], more);
+    weir.store.seal().await.expect("seals");
+    assert_eq!(weir.get("/api/v3/services").await["services"], more);
 }

@@ -59,8 +59,7 @@ impl QueryService for Query {
             query.search_depth,
         );
         let found = search.find(&self.0.engine).await?;
-        let traces =
-            spans::traces(&self.0.engine, &found.ids, found.range(), query.raw_traces).await?.whole()?;
+        let traces = spans::found(&self.0.engine, &found, query.raw_traces).await?.whole()?;
         let chunks = move || traces.iter().flat_map(|trace| chunks::of_api_v2(&trace.groups)).collect();
         Ok(ready(computed(chunks).await?))
     }
@@ -69,7 +68,7 @@ impl QueryService for Query {
         &self,
         _: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
-        let services = names::services(&self.0.engine).await?;
+        let services = names::services(&self.0).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -78,7 +77,7 @@ impl QueryService for Query {
         request: Request<GetOperationsRequest>,
     ) -> Result<Response<GetOperationsResponse>, Status> {
         let GetOperationsRequest { service, span_kind } = request.into_inner();
-        let operations = names::operations(&self.0.engine, &service, &span_kind).await?;
+        let operations = names::operations(&self.0, &service, &span_kind).await?;
         let mut operation_names: Vec<String> =
             operations.iter().map(|operation| operation.name.clone()).collect();
         operation_names.dedup();

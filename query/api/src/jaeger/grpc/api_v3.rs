@@ -50,7 +50,7 @@ impl QueryService for Query {
     ) -> Result<Response<Self::FindTracesStream>, Status> {
         let (search, is_raw) = search(request.into_inner().query)?;
         let found = search.find(&self.0.engine).await?;
-        let traces = spans::traces(&self.0.engine, &found.ids, found.range(), is_raw).await?.whole()?;
+        let traces = spans::found(&self.0.engine, &found, is_raw).await?.whole()?;
         let chunks = move || traces.into_iter().flat_map(|trace| chunks::of_otlp(trace.groups)).collect();
         Ok(ready(computed(chunks).await?))
     }
@@ -59,7 +59,7 @@ impl QueryService for Query {
         &self,
         _: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
-        let services = names::services(&self.0.engine).await?;
+        let services = names::services(&self.0).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -68,7 +68,7 @@ impl QueryService for Query {
         request: Request<GetOperationsRequest>,
     ) -> Result<Response<GetOperationsResponse>, Status> {
         let GetOperationsRequest { service, span_kind } = request.into_inner();
-        let operations = names::operations(&self.0.engine, &service, &span_kind).await?;
+        let operations = names::operations(&self.0, &service, &span_kind).await?;
         let operation =
             |operation: names::Operation| Operation { name: operation.name, span_kind: operation.span_kind };
         Ok(Response::new(GetOperationsResponse {

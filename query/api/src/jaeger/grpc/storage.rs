@@ -59,7 +59,7 @@ impl TraceReader for Reader {
         &self,
         _: Request<GetServicesRequest>,
     ) -> Result<Response<GetServicesResponse>, Status> {
-        let services = names::services(&self.0.engine).await?;
+        let services = names::services(&self.0).await?;
         Ok(Response::new(GetServicesResponse { services }))
     }
 
@@ -68,7 +68,7 @@ impl TraceReader for Reader {
         request: Request<GetOperationsRequest>,
     ) -> Result<Response<GetOperationsResponse>, Status> {
         let GetOperationsRequest { service, span_kind } = request.into_inner();
-        let operations = names::operations(&self.0.engine, &service, &span_kind).await?;
+        let operations = names::operations(&self.0, &service, &span_kind).await?;
         let operation =
             |operation: names::Operation| Operation { name: operation.name, span_kind: operation.span_kind };
         Ok(Response::new(GetOperationsResponse {
@@ -81,7 +81,7 @@ impl TraceReader for Reader {
         request: Request<FindTracesRequest>,
     ) -> Result<Response<Self::FindTracesStream>, Status> {
         let found = self.find(request.into_inner().query).await?;
-        let traces = spans::traces(&self.0.engine, &found.ids, found.range(), true).await?.whole()?;
+        let traces = spans::found(&self.0.engine, &found, true).await?.whole()?;
         let chunks = move || traces.into_iter().flat_map(|trace| chunks::of_otlp(trace.groups)).collect();
         Ok(ready(computed(chunks).await?))
     }
@@ -92,9 +92,9 @@ impl TraceReader for Reader {
     ) -> Result<Response<FindTraceIDsResponse>, Status> {
         let found = self.find(request.into_inner().query).await?;
         let end = |time: i64| Some(timestamp(time.max(0) as u64));
-        let range = found.range();
-        let (start, end) =
-            (range.and_then(|range| end(range.from)), range.and_then(|range| end(range.until)));
+        let ranges = found.around(spans::AROUND_NS);
+        let start = ranges.first().and_then(|range| end(range.from));
+        let end = ranges.last().and_then(|range| end(range.until));
         let id = |id: &TraceId| FoundTraceId { trace_id: id.bytes(), start, end };
         Ok(Response::new(FindTraceIDsResponse { trace_ids: found.ids.iter().map(id).collect() }))
     }
