@@ -10,10 +10,12 @@ use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use serde::Serialize;
+use weir_model::tables::SPANS;
 use weir_query::{Collected, Engine};
 
 use super::failure::Failure;
 use crate::Api;
+use crate::filter::quoted;
 pub(crate) use known::Known;
 
 /// More rows of texts than a person can choose from.
@@ -30,9 +32,9 @@ pub(crate) struct Operation {
 
 /// Every service.
 pub(crate) async fn services(api: &Api) -> Result<Vec<String>, Failure> {
-    let names = api.known.names(&api.engine).await?;
-    let mut services: Vec<String> =
-        names.iter().map(|name| &name.service).filter(|service| !service.is_empty()).cloned().collect();
+    let known = api.known.names(&api.engine).await?;
+    let named = known.names.iter().map(|name| &name.service).filter(|service| !service.is_empty());
+    let mut services: Vec<String> = named.cloned().collect();
     services.sort_unstable();
     services.dedup();
     Ok(services)
@@ -40,16 +42,23 @@ pub(crate) async fn services(api: &Api) -> Result<Vec<String>, Failure> {
 
 /// The operations of a service; `kind` empty for those of all kinds.
 pub(crate) async fn operations(api: &Api, service: &str, kind: &str) -> Result<Vec<Operation>, Failure> {
-    let names = api.known.names(&api.engine).await?;
-    let of_service = names.iter().filter(|name| name.service == service && !service.is_empty());
-    let operation = |name: &str, kind: &str| Operation {
-        name: name.to_owned(),
-        span_kind: if kind == "unspecified" { String::new() } else { kind.to_owned() },
-    };
-    let mut operations: Vec<Operation> = of_service
-        .filter(|name| kind.is_empty() || name.kind == kind)
-        .map(|name| operation(&name.operation, &name.kind))
+    let known = api.known.names(&api.engine).await?;
+    let of_service = known.names.iter().filter(|name| name.service == service);
+    let mut named: Vec<[String; 2]> = of_service
+        .map(|name| [name.operation.clone(), name.kind.clone()])
+        // Only its service is known.
+        .filter(|[name, kind]| !name.is_empty() || !kind.is_empty())
         .collect();
+    if !known.more.memory.is_empty() || !known.more.segments.is_empty() {
+        let sql = format!("SELECT DISTINCT operation, kind FROM spans WHERE service = {}", quoted(service));
+        named.extend(texts_of(api.engine.collect_from(&SPANS, known.more, &sql, MOST_ROWS).await?)?);
+    }
+    named.retain(|[_, own]| kind.is_empty() || own == kind);
+    let operation = |[name, kind]: [String; 2]| Operation {
+        name,
+        span_kind: if kind == "unspecified" { String::new() } else { kind },
+    };
+    let mut operations: Vec<Operation> = named.into_iter().map(operation).collect();
     operations.sort_unstable();
     operations.dedup();
     Ok(operations)

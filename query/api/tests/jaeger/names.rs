@@ -51,3 +51,35 @@ async fn services_and_operations_are_listed_by_v3() {
         assert_eq!(weir.get(&format!("/api/v3/operations{query}")).await, json!({"operations": []}));
     }
 }
+
+/// Names with numbers in them are many: they take no other service's place.
+#[tokio::test]
+async fn a_service_with_too_many_operations_hides_no_other() {
+    let weir = Weir::empty().await;
+    let row = |number: i64, service: &str, operation: String| SpanRow {
+        time: T * 1_000_000_000 + number,
+        trace_id: Some(SHOP.into()),
+        span_id: Some(format!("{:016x}", number + 1).into()),
+        service: Some(service.into()),
+        operation: Some(operation.into()),
+        kind: Some("server".into()),
+        ..SpanRow::default()
+    };
+    let mut rows: Vec<SpanRow> =
+        (0..12_000).map(|number| row(number, "noisy", format!("GET /{number:05}"))).collect();
+    rows.push(row(12_000, "shop", "GET /".to_owned()));
+    weir.store_spans(1, rows).await;
+    for sealed in [false, true] {
+        if sealed {
+            weir.store.seal().await.expect("seals");
+        }
+        assert_eq!(weir.get("/api/v3/services").await["services"], json!(["noisy", "shop"]), "{sealed}");
+        assert_eq!(weir.get("/api/services/shop/operations").await["data"], json!(["GET /"]), "{sealed}");
+        let noisy = weir.get("/api/services/noisy/operations").await;
+        assert_eq!(
+            (&noisy["total"], &noisy["data"][11_999]),
+            (&json!(12_000), &json!("GET /11999")),
+            "{sealed}"
+        );
+    }
+}

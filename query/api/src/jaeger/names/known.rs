@@ -9,16 +9,17 @@ use weir_model::tables::SPANS;
 use weir_query::Engine;
 use weir_store::{Segment, Snapshot};
 
-use super::texts_of;
+use super::{MOST_ROWS, texts_of};
 use crate::jaeger::failure::Failure;
 
-/// Names of one file: more are of no use to a person.
+/// Names of one file that are kept. Where there are more, its services are, and its operations are read when they are asked for.
 const MOST_OF_A_FILE: usize = 10_000;
 /// Names of all files together, each counted in every file that has it; beyond, files are asked again.
 const MOST_KNOWN: usize = 4_000_000;
 /// Files that are asked at a time.
 const AT_A_TIME: usize = 4;
-const SQL: &str = "SELECT DISTINCT service, operation, kind FROM spans";
+const NAMES: &str = "SELECT DISTINCT service, operation, kind FROM spans";
+const SERVICES: &str = "SELECT DISTINCT service, '' AS operation, '' AS kind FROM spans";
 
 /// What a span is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,15 @@ pub(super) struct Name {
     pub(super) kind: String,
 }
 
+/// Names, and what has more than those.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// Some are there twice. Of what is in `more`, each service, without an operation.
+    pub(super) names: Vec<Arc<Name>>,
+    /// Files, and what is in memory, with more names than are kept.
+    pub(super) more: Snapshot,
+}
+
 /// What was learned of files.
 #[derive(Debug, Default)]
 pub(crate) struct Known(tokio::sync::Mutex<Files>);
@@ -36,14 +46,20 @@ pub(crate) struct Known(tokio::sync::Mutex<Files>);
 #[derive(Debug, Default)]
 struct Files {
     /// By their path.
-    files: HashMap<String, Vec<Arc<Name>>>,
+    files: HashMap<String, OfFile>,
     /// Each name once, since most files have the same: all that files have.
     names: HashSet<Arc<Name>>,
 }
 
+#[derive(Debug)]
+struct OfFile {
+    names: Vec<Arc<Name>>,
+    has_more: bool,
+}
+
 impl Known {
-    /// Every name that a span has now, in memory or in a file; some twice.
-    pub(super) async fn names(&self, engine: &Engine) -> Result<Vec<Arc<Name>>, Failure> {
+    /// The names that spans have now, in memory or in a file.
+    pub(super) async fn names(&self, engine: &Engine) -> Result<Names, Failure> {
         // Those who come meanwhile wait, and find it known.
         let mut known = self.0.lock().await;
         let Snapshot { memory, segments } = engine.store().snapshot(&SPANS);
@@ -54,24 +70,38 @@ impl Known {
             .map(|file| async move {
                 let path = file.path.to_string();
                 let only = Snapshot { memory: Vec::new(), segments: Arc::new(vec![file]) };
-                Ok::<_, Failure>((path, of(engine, only).await?))
+                Ok::<_, Failure>((path, of(engine, &only).await?))
             })
             .buffer_unordered(AT_A_TIME);
         while let Some((path, names)) = asked.try_next().await? {
             known.learn(path, names);
         }
-        let mut all: Vec<Arc<Name>> = known.names.iter().cloned().collect();
+        let mut names: Vec<Arc<Name>> = known.names.iter().cloned().collect();
+        let has_more =
+            |file: &&Segment| known.files.get(file.path.as_ref()).is_some_and(|file| file.has_more);
+        let segments = Arc::new(segments.iter().filter(has_more).cloned().collect());
+        let mut more = Snapshot { memory: Vec::new(), segments };
         if !memory.is_empty() {
             let newest = Snapshot { memory, segments: Arc::default() };
-            all.extend(of(engine, newest).await?.into_iter().map(Arc::new));
+            let (of_memory, has_more) = of(engine, &newest).await?;
+            names.extend(of_memory.into_iter().map(Arc::new));
+            if has_more {
+                more.memory = newest.memory;
+            }
         }
-        Ok(all)
+        Ok(Names { names, more })
     }
 }
 
-async fn of(engine: &Engine, snapshot: Snapshot) -> Result<Vec<Name>, Failure> {
-    let rows: Vec<[String; 3]> = texts_of(engine.collect_from(&SPANS, snapshot, SQL, MOST_OF_A_FILE).await?)?;
-    Ok(rows.into_iter().map(|[service, operation, kind]| Name { service, operation, kind }).collect())
+/// The names in `part`; only its services where it has more than are kept.
+async fn of(engine: &Engine, part: &Snapshot) -> Result<(Vec<Name>, bool), Failure> {
+    let mut answer = engine.collect_from(&SPANS, part.clone(), NAMES, MOST_OF_A_FILE).await?;
+    let has_more = answer.is_truncated;
+    if has_more {
+        answer = engine.collect_from(&SPANS, part.clone(), SERVICES, MOST_ROWS).await?;
+    }
+    let name = |[service, operation, kind]: [String; 3]| Name { service, operation, kind };
+    Ok((texts_of(answer)?.into_iter().map(name).collect(), has_more))
 }
 
 impl Files {
@@ -79,19 +109,19 @@ impl Files {
     fn forget_all_but(&mut self, segments: &[Segment]) {
         let there: HashSet<&str> = segments.iter().map(|file| file.path.as_ref()).collect();
         self.files.retain(|path, _| there.contains(path.as_str()));
-        if self.files.values().map(Vec::len).sum::<usize>() > MOST_KNOWN {
+        if self.files.values().map(|file| file.names.len()).sum::<usize>() > MOST_KNOWN {
             self.files.clear();
         }
         self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 
-    fn learn(&mut self, path: String, names: Vec<Name>) {
+    fn learn(&mut self, path: String, (names, has_more): (Vec<Name>, bool)) {
         let mut of_file = Vec::with_capacity(names.len());
         for name in names {
             let name = self.names.get(&name).cloned().unwrap_or_else(|| Arc::new(name));
             self.names.insert(name.clone());
             of_file.push(name);
         }
-        self.files.insert(path, of_file);
+        self.files.insert(path, OfFile { names: of_file, has_more });
     }
 }
