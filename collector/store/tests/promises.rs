@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray, new_null_array};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
@@ -198,6 +199,28 @@ async fn rows_of_two_hours_go_into_two_folders_sorted_by_who() {
     let mut stored: Vec<FlowRow> = rows(&store, &snapshot).await;
     stored.sort_by_key(|row| row.client_bytes);
     assert_eq!(stored, rows_in);
+}
+
+#[tokio::test]
+async fn every_table_can_be_sealed_whatever_it_is_sorted_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(config(&dir)).await.unwrap();
+    for table in weir_model::tables::ALL {
+        let time = TimestampNanosecondArray::from(vec![2, 1]).with_timezone("UTC");
+        let rest = table
+            .schema()
+            .fields()
+            .iter()
+            .skip(1)
+            .map(|field| new_null_array(field.data_type(), 2))
+            .collect::<Vec<_>>();
+        let columns = std::iter::once(std::sync::Arc::new(time) as ArrayRef).chain(rest).collect();
+        let meta = BatchMeta { table: table.name.to_owned(), ..BatchMeta::of::<FlowRow>("node", "boot", 1) };
+        store.append(vec![(meta, RecordBatch::try_new(table.schema(), columns).unwrap())]).await.unwrap();
+    }
+    store.seal().await.unwrap();
+    let stats = store.stats();
+    assert!(stats.iter().all(|table| (table.rows_memory, table.rows_sealed) == (0, 2)), "{stats:?}");
 }
 
 #[tokio::test]

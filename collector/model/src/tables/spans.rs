@@ -4,7 +4,7 @@ use super::table;
 
 table! {
     /// A span: OpenTelemetry's, from an application, or stitched by Weir from flows and handshakes.
-    SPANS SpanRow = "spans" sorted by ["service", "operation"];
+    SPANS SpanRow = "spans" sorted by ["trace_id"];
 
     /// When the span started.
     time: Time ["ns"] {otel: "start_time_unix_nano"};

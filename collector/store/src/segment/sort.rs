@@ -4,14 +4,15 @@
 
 use std::ops::Range;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampNanosecondType;
 use weir_model::{Table, time};
 
 use super::gather::Unified;
 
-/// Rows of one bucket lie together, by who; so a question about a short time or about one workload reads little.
-const BUCKET_NS: i64 = 60 * time::SECOND_NS;
+/// Rows of one bucket lie together, by who; so a question about a short time or about one workload reads little. Longer ones
+/// make smaller files and slower questions about minutes.
+const BUCKET_NS: i64 = 600 * time::SECOND_NS;
 /// What rows are compared by, packed so that three comparisons decide: bucket (counted from the first) and first
 /// rank; second and third; fourth and the row's place, so that equal rows keep the order they came in.
 type Key = [u64; 3];
@@ -50,24 +51,36 @@ fn sorted(table: &'static Table, batches: &[RecordBatch], first_bucket: i64) -> 
     let mut keys: Vec<Key> = (0_u64..)
         .zip(all_times)
         .map(|(place, time)| {
-            // A bucket is a minute: 32 bits are 8,000 years of them.
+            // 32 bits are 80,000 years of ten minutes.
             let bucket = (time.div_euclid(BUCKET_NS) - first_bucket) as u64;
             [bucket << 32, 0, place]
         })
         .collect();
-    let sort_columns = table.sorted_by.iter().filter_map(|name| {
-        Unified::of(table.columns.iter().position(|column| column.name == *name)?, batches)
-    });
-    for ((word, shift), text) in [(0, 0), (1, 32), (1, 0), (2, 32)].into_iter().zip(sort_columns) {
-        let ranks = text.ranks();
-        for (key, row) in keys.iter_mut().zip(&text.keys) {
-            // Nulls first: rank 0.
-            let rank = usize::try_from(*row).map_or(0, |row| ranks[row]);
-            key[word] |= u64::from(rank) << shift;
+    for ((word, shift), name) in [(0, 0), (1, 32), (1, 0), (2, 32)].into_iter().zip(table.sorted_by) {
+        let Some(column) = table.columns.iter().position(|column| column.name == *name) else { continue };
+        // Nulls first: rank 0.
+        let mut place = |(key, rank): (&mut Key, u32)| key[word] |= u64::from(rank) << shift;
+        if let Some(text) = Unified::of(column, batches) {
+            let ranks = text.ranks();
+            let of_rows = text.keys.iter().map(|row| usize::try_from(*row).map_or(0, |row| ranks[row]));
+            keys.iter_mut().zip(of_rows).for_each(&mut place);
+        } else if let Some(ids) = texts(column, batches) {
+            let ids = ids.into_iter().flatten();
+            keys.iter_mut().zip(ids.map(|id| id.map_or(0, beginning))).for_each(&mut place);
         }
     }
     keys.sort_unstable();
     keys
+}
+
+/// A column of plain text in all batches; `None` where it is something else, by which rows are not sorted.
+fn texts(column: usize, batches: &[RecordBatch]) -> Option<Vec<&StringArray>> {
+    batches.iter().map(|batch| batch.column(column).as_string_opt::<i32>()).collect()
+}
+
+/// The first digits of an id in hex, which tell most ids apart: those that they don't lie among each other, as they came.
+fn beginning(id: &str) -> u32 {
+    id.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
 /// Cuts sorted rows where the hour changes; an hour is a whole number of buckets.

@@ -11,6 +11,7 @@ use super::*;
 use crate::quarantine::first_sight;
 
 const MINUTE_NS: i64 = 60 * time::SECOND_NS;
+const BUCKET_NS: i64 = 10 * MINUTE_NS;
 const HOUR_NS: i64 = 60 * MINUTE_NS;
 /// 2023-11-14, 22:00 UTC.
 const START_NS: i64 = 1_699_999_200 * time::SECOND_NS;
@@ -40,8 +41,8 @@ fn numbers(rows: &[FlowRow]) -> Vec<i64> {
 }
 
 #[test]
-fn rows_lie_by_minute_then_by_who_then_as_they_came() {
-    let (first, second) = (START_NS + 59 * time::SECOND_NS, START_NS + MINUTE_NS);
+fn rows_lie_by_ten_minutes_then_by_who_then_as_they_came() {
+    let (first, second) = (START_NS + BUCKET_NS - time::SECOND_NS, START_NS + BUCKET_NS);
     let rows = [
         flow(0, second, Some("a"), "10.0.0.1"),
         flow(1, first, Some("b"), "10.0.0.1"),
@@ -57,6 +58,23 @@ fn rows_lie_by_minute_then_by_who_then_as_they_came() {
     assert_eq!(files[0].partition, "date=2023-11-14/hour=22");
     assert_eq!((files[0].min_time, files[0].max_time), (START_NS, second));
     assert_eq!(numbers(&read(&files[0])), [4, 5, 2, 3, 1, 0], "unknown first; equals in their order");
+}
+
+/// What is fetched together lies together.
+#[test]
+fn spans_of_one_trace_lie_together() {
+    let span = |nth: i64, trace: Option<&str>| SpanRow {
+        time: START_NS + nth * time::SECOND_NS,
+        trace_id: trace.map(Into::into),
+        duration_ns: nth,
+        ..SpanRow::default()
+    };
+    let traces =
+        [Some("ffff000000000001"), Some("0000000100000001"), None, Some("ffff000000000001"), Some("no hex")];
+    let rows: Vec<SpanRow> = (0..).zip(traces).map(|(nth, trace)| span(nth, trace)).collect();
+    let files = files(&SPANS, &[SpanRow::to_batch(&rows[..2]), SpanRow::to_batch(&rows[2..])]).unwrap();
+    let order: Vec<i64> = read::<SpanRow>(&files[0]).iter().map(|span| span.duration_ns).collect();
+    assert_eq!(order, [2, 4, 1, 0, 3], "those without an id first, then as they came");
 }
 
 #[test]
@@ -215,7 +233,7 @@ proptest! {
             prop_assert_eq!(Some(&file.min_time), times.iter().min());
             prop_assert_eq!(Some(&file.max_time), times.iter().max());
             let key = |row: &FlowRow| {
-                (row.time.div_euclid(MINUTE_NS), row.client_namespace.clone(), row.client_ip.clone(), row.client_bytes)
+                (row.time.div_euclid(BUCKET_NS), row.client_namespace.clone(), row.client_ip.clone(), row.client_bytes)
             };
             prop_assert!(in_file.is_sorted_by_key(key));
             found.extend(in_file);

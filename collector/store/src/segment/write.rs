@@ -1,5 +1,5 @@
-//! One Parquet file: dictionaries for what repeats, delta for numbers, zstd over all, statistics by page, bloom
-//! filters on the ids that people look up.
+//! One Parquet file: dictionaries for what repeats, delta for times, numbers split by byte, zstd over all, statistics by
+//! page, bloom filters on the ids that people look up. `collector/adr/0003-layout.md` has what was tried.
 
 use std::ops::Range;
 
@@ -23,6 +23,8 @@ const ROW_GROUP_ROWS: usize = 131_072;
 const AT_A_TIME: usize = 8_192;
 /// Ids that people look up.
 const LOOKED_UP: [&str; 2] = ["connection_id", "trace_id"];
+/// Numbers that are names, of which there are few.
+const REPEATING: [&str; 4] = ["client_pid", "server_pid", "server_port", "service_port"];
 
 /// The files that rows become, while their columns come one after another.
 pub(super) struct Files {
@@ -140,18 +142,26 @@ fn column_properties(
 ) -> WriterPropertiesBuilder {
     let path = ColumnPath::from(column.name);
     match column.kind {
-        // Nearly every value is another one, or small: a dictionary costs more than it saves.
-        DataKind::Time | DataKind::OptTime | DataKind::Int | DataKind::Count | DataKind::Port => builder
+        DataKind::Int | DataKind::Port if REPEATING.contains(&column.name) => builder,
+        // Nearly every value is another one: a dictionary costs more than it saves. They lie near each other.
+        DataKind::Time | DataKind::OptTime => builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        DataKind::Float => builder
+        // Most are small, in no order: their upper bytes together are next to nothing, which deltas are not.
+        DataKind::Int | DataKind::Count | DataKind::Port | DataKind::Float => builder
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT),
-        DataKind::Str if LOOKED_UP.contains(&column.name) => builder
-            .set_column_dictionary_enabled(path.clone(), false)
+        DataKind::Str if LOOKED_UP.contains(&column.name) => ids(builder, &path)
             .set_column_bloom_filter_enabled(path.clone(), true)
             .set_column_bloom_filter_max_ndv(path, group_rows as u64),
-        DataKind::Str => builder.set_column_dictionary_enabled(path, false),
+        DataKind::Str => ids(builder, &path),
         DataKind::Text | DataKind::Bool | DataKind::TextList | DataKind::Map => builder,
     }
+}
+
+/// Texts that hardly repeat: their lengths, mostly all the same, apart from them.
+fn ids(builder: WriterPropertiesBuilder, path: &ColumnPath) -> WriterPropertiesBuilder {
+    builder
+        .set_column_dictionary_enabled(path.clone(), false)
+        .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
 }
