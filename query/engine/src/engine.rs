@@ -24,6 +24,7 @@ use weir_model::{Table, tables};
 use weir_store::{Snapshot, Store};
 
 use crate::completeness::{self, Completeness};
+use crate::distinct::CountsBesideDistinct;
 use crate::error::QueryError;
 use crate::plain;
 use crate::provider::StoreTable;
@@ -156,6 +157,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rule(Arc::new(CountsBesideDistinct))
             .build();
         let context = SessionContext::new_with_state(state);
         crate::functions::register(&context);

@@ -1,36 +1,51 @@
-//! `p50(x)` … `p99(x)`: percentiles in one word. Approximate (t-digest), so that their memory doesn't grow with the rows;
-//! `percentile_cont(0.99) WITHIN GROUP (ORDER BY x)` is exact.
+//! `p50(x)` … `p99(x)`: percentiles in one word. Exact for few values, of more within half a percent, so that their memory
+//! doesn't grow with the rows; `percentile_cont(0.99) WITHIN GROUP (ORDER BY x)` is always exact.
 
-use arrow::datatypes::DataType;
-use datafusion::common::{Result, internal_err};
-use datafusion::functions_aggregate::approx_percentile_cont::approx_percentile_cont;
-use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
-use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility};
-use datafusion::prelude::{SessionContext, lit};
+mod groups;
+mod sketch;
 
-/// Name and share of the values that are at most the answer.
-const ALL: [(&str, f64); 5] = [("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)];
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, not_impl_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility,
+};
+use datafusion::prelude::SessionContext;
+
+use groups::{Alone, Groups};
+
+/// Name and thousandths of the values that are at most the answer: whole, so that the function can be compared.
+const ALL: [(&str, u32); 5] = [("p50", 500), ("p75", 750), ("p90", 900), ("p95", 950), ("p99", 990)];
 
 /// Adds them to a session.
 pub(crate) fn register(context: &SessionContext) {
-    for (name, share) in ALL {
+    for (name, thousandths) in ALL {
         let signature = Signature::exact(vec![DataType::Float64], Volatility::Immutable);
-        context.register_udaf(AggregateUDF::new_from_impl(Percentile {
-            name,
-            thousandths: (share * 1000.0) as u32,
-            signature,
-        }));
+        context.register_udaf(AggregateUDF::new_from_impl(Percentile { name, thousandths, signature }));
     }
 }
 
-/// A name for one percentile; the planner puts `approx_percentile_cont` in its place.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Percentile {
     name: &'static str,
-    /// Whole, so that the function can be compared.
     thousandths: u32,
     signature: Signature,
+}
+
+impl Percentile {
+    fn share(&self) -> f64 {
+        f64::from(self.thousandths) / 1000.0
+    }
+
+    fn check(&self, arguments: &AccumulatorArgs) -> Result<()> {
+        if arguments.is_distinct {
+            return not_impl_err!("{}(DISTINCT …): leave out DISTINCT", self.name);
+        }
+        Ok(())
+    }
 }
 
 impl AggregateUDFImpl for Percentile {
@@ -46,21 +61,25 @@ impl AggregateUDFImpl for Percentile {
         Ok(DataType::Float64)
     }
 
-    fn accumulator(&self, _arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        internal_err!("{} is planned as approx_percentile_cont", self.name)
+    fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let field = |part: &str, kind: DataType| {
+            let item = Field::new_list_field(kind, true);
+            Arc::new(Field::new_list(format_state_name(arguments.name, part), item, true))
+        };
+        Ok(vec![field("values", DataType::Float64), field("bins", DataType::Int64)])
     }
 
-    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
-        let share = f64::from(self.thousandths) / 1000.0;
-        Some(Box::new(move |function: AggregateFunction, _| {
-            let AggregateFunctionParams { mut args, filter, null_treatment, .. } = function.params;
-            let values = args.remove(0);
-            let mut planned = approx_percentile_cont(values.sort(true, false), lit(share), None);
-            if let Expr::AggregateFunction(planned) = &mut planned {
-                planned.params.filter = filter;
-                planned.params.null_treatment = null_treatment;
-            }
-            Ok(planned)
-        }))
+    fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        self.check(&arguments)?;
+        Ok(Box::new(Alone(Groups::new(self.share()))))
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
+        !arguments.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        self.check(&arguments)?;
+        Ok(Box::new(Groups::new(self.share())))
     }
 }
