@@ -38,7 +38,8 @@ async fn duckdb_pyarrow_and_spark_find_in_the_files_what_weir_says() -> anyhow::
     ship_all(&weir).await?;
     // A clean stop leaves all rows in files.
     weir.process.signal(Signal::SIGTERM)?;
-    weir.process.ended().await?;
+    let status = weir.process.ended().await?;
+    ensure!(status.success(), "Weir ended with {status}: {}", weir.process.output());
 
     let weir = Weir::start_on(&store, &["--no-probe"]).await?;
     let said = said(&weir).await?;

@@ -89,7 +89,7 @@ class DuckDb:
 # exporter for spans; low cardinality where texts repeat, no nulls where an empty text says the same, a codec for each kind of
 # column, and skip indices on what is looked up.
 ORDER = {
-    "flows": "toStartOfMinute(time), client_namespace, client_workload, client_ip, server_ip",
+    "flows": "toStartOfTenMinutes(time), client_namespace, client_workload, client_ip, server_ip",
     "spans": "service, operation, toDateTime(time)",
     "tls_handshakes": "toStartOfMinute(time), server_ip, client_ip",
     "drops": "toStartOfMinute(time), node, reason",
