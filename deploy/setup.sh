@@ -115,6 +115,17 @@ rivals() {
   python_packages rivals duckdb==2.0.1 chdb==4.4.0 pyarrow==26.0.1
 }
 
+adbc() {
+  # A client of Arrow Flight SQL for tests, as people have it.
+  local wanted="adbc-driver-flightsql==1.13.0 adbc-driver-manager==1.13.0 pyarrow==26.0.1"
+  [ "$(cat .tools/sql/wanted 2>/dev/null)" = "$wanted" ] && return 0
+  say "installing ${wanted// /, } into .tools (half a minute)"
+  python3 -m venv .tools/sql
+  # shellcheck disable=SC2086 # each is a package
+  .tools/sql/bin/python -m pip install --quiet $wanted
+  echo "$wanted" > .tools/sql/wanted
+}
+
 kubernetes() {
   # A real Kubernetes API server for tests: built once from the Go module proxy, at the version and sums of its go.mod.
   local peer=deploy/e2e/tests/kubernetes/peer to=.tools/kubernetes version
@@ -151,7 +162,7 @@ case ${1:-run} in
       [ -n "$had_haproxy" ] || as_root systemctl disable --quiet --now haproxy
       [ -n "$had_prometheus" ] || as_root systemctl disable --quiet --now prometheus
     fi
-    golang; go_peers; aioquic; envoy; otlp_peers; readers; kubernetes ;;
+    golang; go_peers; aioquic; envoy; otlp_peers; adbc; readers; kubernetes ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)

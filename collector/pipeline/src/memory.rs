@@ -13,8 +13,6 @@
 //! | names | Kubernetes' objects and their history | what ended first is forgotten, and counted |
 //! | queries | sorting, grouping, joining | it is spilled into files; then the question fails |
 //!
-//! Questions are the part that doesn't keep to its share yet: see [`Shares::questions`].
-//!
 //! The limit is for what the process has of its own: pages of its program that lie in memory are the system's to take back.
 //! Whatever a full part makes senders wait for stays with them: nothing is taken that can't be kept.
 
@@ -35,8 +33,6 @@ const USABLE: (usize, usize) = (1, 2);
 const TURN_BYTES: usize = 6 << 10;
 /// A request that waits for its other spans, a connection that waits for its other end, and one that is remembered.
 const REQUEST_BYTES: usize = 2 << 10;
-/// How often shared memory is counted in a question, about: the Flows page must be answered.
-const COUNTED_OFTEN: usize = 16;
 /// A version of an object of Kubernetes', with its claims.
 const OBJECT_BYTES: usize = 1 << 10;
 /// The largest batch: a collector with little memory takes what probes send all the same, one at a time.
@@ -104,13 +100,6 @@ impl Shares {
     /// How many requests and connections wait to be counted whole.
     pub fn requests(&self) -> usize {
         self.metrics / REQUEST_BYTES
-    }
-
-    /// What questions may take as DataFusion counts it: with each batch that it keeps it counts all of the buffers that the
-    /// batch shares with others, which is many times what there is where the newest rows came in small batches. So a question
-    /// that really sorts or groups so much takes more than its share.
-    pub fn questions(&self) -> usize {
-        self.queries.saturating_mul(COUNTED_OFTEN)
     }
 
     /// How many objects are kept.

@@ -20,7 +20,7 @@
 //! | `quarantine.rs`| damaged files are set aside and reported, the rest stays readable               |
 //!
 //! The folder: `LOCK`, `wal/`, `catalog/`, `tables/<table>/date=YYYY-MM-DD/hour=HH/*.parquet`, `quarantine/`; format
-//! in `collector/adr/0001-store-format.md`. **Invariant**: the only code that knows this layout; a row is in memory
+//! in `collector/adr/0001-store-format.md`; `spill/` and `export/` beside them are others'. **Invariant**: the only code that knows this layout; a row is in memory
 //! or in exactly one file of a snapshot. Not here: retention and compaction (files are only added), queries.
 
 mod arrivals;

@@ -65,6 +65,7 @@ impl Weir {
             "--jaeger",
             "--jaeger-grpc",
             "--jaeger-storage",
+            "--flight-sql",
         ] {
             command.args([flag, "127.0.0.1:0"]);
         }
@@ -110,7 +111,7 @@ impl Weir {
         &self.ready[field]
     }
 
-    /// Where a listener is bound: `http`, `flight`, `otlp_grpc`, `otlp_http`, `jaeger`, `jaeger_grpc`, `jaeger_storage`.
+    /// Where a listener is bound: `http`, `flight`, `otlp_grpc`, `otlp_http`, `jaeger`, `jaeger_grpc`, `jaeger_storage`, `flight_sql`.
     ///
     /// # Errors
     /// When the ready file has no such address.

@@ -2,11 +2,14 @@
 //! `{"error":{"code":"sql.syntax","message":"…","position":{"line":1,"column":8},"hint":"…"}}`.
 
 use axum::Json;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
 use weir_query::QueryError;
+
+/// When to ask again where there was no turn, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// What goes back instead of an answer.
 #[derive(Debug)]
@@ -65,7 +68,8 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> ApiError {
         let status = match error.code {
             // Not 408: that invites a client to ask the same again.
-            "limit.time" | "limit.memory" => StatusCode::UNPROCESSABLE_ENTITY,
+            "limit.time" | "limit.memory" | "limit.rows" => StatusCode::UNPROCESSABLE_ENTITY,
+            "limit.busy" => StatusCode::TOO_MANY_REQUESTS,
             _ if error.is_askers() => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -78,6 +82,10 @@ impl From<QueryError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.error }))).into_response()
+        let mut response = (self.status, Json(json!({ "error": self.error }))).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 }

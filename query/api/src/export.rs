@@ -7,12 +7,10 @@
 mod csv;
 mod ocsf;
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
 use axum::body::{Body, Bytes};
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures::Stream;
@@ -22,7 +20,8 @@ use weir_query::{Answer, TimeRange};
 
 use crate::error::ApiError;
 use crate::sql::say_completeness;
-use crate::{Api, encode, times};
+use crate::turn::InTurn;
+use crate::{encode, times};
 
 pub(crate) use csv::chunk as csv_chunk;
 
@@ -45,7 +44,7 @@ pub(crate) struct Parameters {
 
 /// Streams the rows.
 pub(crate) async fn answer(
-    State(api): State<Arc<Api>>,
+    InTurn(api): InTurn,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(parameters) = parameters.map_err(|rejection| {

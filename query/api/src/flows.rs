@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::RawQuery;
 use serde_json::{Map, Value, json};
 use weir_query::TimeRange;
 
 use crate::error::ApiError;
 use crate::filter::{self, HANDSHAKE_COLUMNS};
+use crate::turn::InTurn;
 use crate::{Api, encode, times};
 
 /// Rows of one answer, unless fewer are asked for.
@@ -27,10 +27,7 @@ struct Question {
 }
 
 /// Answers it.
-pub(crate) async fn answer(
-    State(api): State<Arc<Api>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn answer(InTurn(api): InTurn, RawQuery(query): RawQuery) -> Result<Json<Value>, ApiError> {
     let now = times::now();
     let question = parse(query.as_deref().unwrap_or_default(), now)
         .map_err(|why| ApiError::bad_request("request.parameter", why, None))?;

@@ -3,10 +3,12 @@
 //! | file         | subject                                                                    |
 //! |--------------|----------------------------------------------------------------------------|
 //! | `guard.rs`   | who may ask: this origin, this host; body limits and headers                  |
-//! | `sql.rs`     | `POST /api/v1/sql`: JSON, NDJSON, CSV or Arrow IPC                            |
+//! | `turn.rs`    | who asks, and whose turn it is                                                |
+//! | `sql/`       | `POST /api/v1/sql`: JSON, NDJSON, CSV, Arrow IPC or Parquet                   |
+//! | `flight_sql/`| Arrow Flight SQL (gRPC): statements, parameters, the catalogue                |
 //! | `flows.rs`   | `GET /api/v1/flows`: filters → SQL, joined with what the handshakes say        |
 //! | `filter.rs`  | `column op value`, checked against the schema                                 |
-//! | `tables.rs`  | `GET /api/v1/tables`: the schema as the model has it                          |
+//! | `tables.rs`  | `GET /api/v1/tables`: the schema as the model has it, and all functions       |
 //! | `export/`    | `GET /api/v1/export`: OCSF, JSON Lines, CSV, streamed                         |
 //! | `capture.rs` | `POST /api/v1/capture`: packets on demand, as pcapng                          |
 //! | `status.rs`  | `/api/v1/status`, `/healthz`, `/readyz`                                       |
@@ -23,6 +25,7 @@ mod encode;
 mod error;
 mod export;
 mod filter;
+mod flight_sql;
 mod flows;
 mod guard;
 mod info;
@@ -33,6 +36,7 @@ mod sql;
 mod status;
 mod tables;
 mod times;
+mod turn;
 
 use std::sync::Arc;
 
@@ -42,11 +46,12 @@ use weir_query::Engine;
 use weir_store::Store;
 
 pub use capture::{PacketSource, PacketStream};
+pub use flight_sql::flight_sql;
 pub use info::{ApiInfo, KubernetesSource, ProbeState};
 pub use tables::markdown as tables_markdown;
 
 /// What the API answers from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Api {
     /// Asks.
     pub engine: Arc<Engine>,
@@ -54,13 +59,13 @@ pub struct Api {
     pub store: Store,
     /// What this process is.
     pub info: ApiInfo,
-    known: jaeger::Known,
+    known: Arc<jaeger::Known>,
 }
 
 impl Api {
     /// An API over `engine` and its `store`.
     pub fn new(engine: Arc<Engine>, store: Store, info: ApiInfo) -> Arc<Api> {
-        Arc::new(Api { engine, store, info, known: jaeger::Known::default() })
+        Arc::new(Api { engine, store, info, known: Arc::default() })
     }
 }
 

@@ -50,27 +50,35 @@ fn document() -> Value {
 fn sql() -> Value {
     let question =
         "SELECT server_name, count(*) AS n FROM flows GROUP BY server_name ORDER BY n DESC LIMIT 10";
+    let with_parameters = json!({
+        "query": "SELECT client_ip, sum(client_bytes) AS sent FROM flows WHERE server_port = $1 AND time >= $2 GROUP BY client_ip",
+        "params": [443, "2026-11-24T08:00:00Z"]
+    });
+    let with_limits =
+        json!({ "query": question, "limits": { "rows": 100, "time_ms": 5_000, "memory_bytes": 4_194_304 } });
     json!({
         "summary": "Answer a question in SQL",
-        "description": "One SELECT, WITH, VALUES, SHOW, DESCRIBE or EXPLAIN, in DataFusion's dialect (close to PostgreSQL's). \
-            The newest rows, in memory, and those in files are one table. Beside the usual functions there are \
-            cidr_contains(network, address), ip_family(address) and p50, p75, p90, p95, p99 (x). \
-            JSON answers are cut after 10000 rows and say so (`truncated`); the other formats are streamed and have no \
-            such end: an error on the way breaks the transfer off. A question ends when its client leaves.",
+        "description": "One SELECT, WITH, VALUES, SHOW, DESCRIBE, EXPLAIN or EXPLAIN ANALYZE, in DataFusion's dialect (close to \
+            PostgreSQL's). The newest rows, in memory, and those in files are one table. GET /api/v1/tables lists columns and \
+            functions. JSON answers are cut after 10000 rows and say so (`truncated`); the other formats are streamed and have \
+            no such end: an error on the way, also a limit, breaks the transfer off. A question ends when its client leaves.",
         "requestBody": { "required": true, "content": {
             "text/plain": { "schema": { "type": "string" }, "example": question },
             "application/json": {
-                "schema": {
-                    "type": "object", "required": ["sql"], "additionalProperties": false,
-                    "properties": { "sql": { "type": "string" } }
-                },
-                "example": { "sql": question }
+                "schema": reference("Question"),
+                "examples": {
+                    "plain": { "summary": "A question", "value": { "query": question } },
+                    "parameters": { "summary": "With values for $1 and $2", "value": with_parameters },
+                    "limits": { "summary": "With limits below the server's", "value": with_limits },
+                    "plan": { "summary": "What it costs", "value": { "query": format!("EXPLAIN ANALYZE {question}") } }
+                }
             }
         } },
         "parameters": [{
             "name": "Accept", "in": "header", "required": false, "description": "The format; JSON by default",
             "schema": { "type": "string", "enum": [
-                "application/json", "application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream"
+                "application/json", "application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream",
+                "application/vnd.apache.parquet"
             ] }
         }],
         "responses": {
@@ -91,12 +99,14 @@ fn sql() -> Value {
                         "example": "{\"server_name\":\"api.example\",\"n\":12}\n{\"server_name\":null,\"n\":3}\n"
                     },
                     "text/csv": { "schema": { "type": "string" }, "example": "server_name,n\napi.example,12\n,3\n" },
-                    "application/vnd.apache.arrow.stream": { "schema": { "type": "string", "format": "binary" } }
+                    "application/vnd.apache.arrow.stream": { "schema": { "type": "string", "format": "binary" } },
+                    "application/vnd.apache.parquet": { "schema": { "type": "string", "format": "binary" } }
                 }
             },
             "400": error_response(),
             "403": refused_response(),
-            "422": { "$ref": "#/components/responses/Limit" }
+            "422": { "$ref": "#/components/responses/Limit" },
+            "429": { "$ref": "#/components/responses/NoTurn" }
         }
     })
 }
@@ -125,14 +135,15 @@ fn flows() -> Value {
             })),
             "400": error_response(),
             "403": refused_response(),
-            "422": { "$ref": "#/components/responses/Limit" }
+            "422": { "$ref": "#/components/responses/Limit" },
+            "429": { "$ref": "#/components/responses/NoTurn" }
         }
     })
 }
 
 fn tables() -> Value {
     json!({
-        "summary": "Tables and columns, with units and the names that OpenTelemetry, IPFIX and Zeek use",
+        "summary": "Tables and columns, with units and the names that OpenTelemetry, IPFIX and Zeek use; and all functions, Weir's own first",
         "responses": {
             "200": content_with("The schema", "application/json", &reference("Tables"), &json!({
                 "schema_version": 1,
@@ -144,6 +155,12 @@ fn tables() -> Value {
                         "description": "Payload bytes that the client sent in this interval.",
                         "otel": "", "ipfix": "octetDeltaCount (1)", "zeek": "orig_bytes"
                     }]
+                }],
+                "functions": [{
+                    "name": "ip_family", "kind": "scalar", "signature": "ip_family(address)",
+                    "description": "4 or 6; NULL where it is no address.",
+                    "example": "SELECT ip_family(server_ip) AS family, count(*) AS flows FROM flows GROUP BY 1",
+                    "own": true
                 }]
             })),
             "403": refused_response()
@@ -175,7 +192,8 @@ fn export() -> Value {
             },
             "400": error_response(),
             "403": refused_response(),
-            "422": { "$ref": "#/components/responses/Limit" }
+            "422": { "$ref": "#/components/responses/Limit" },
+            "429": { "$ref": "#/components/responses/NoTurn" }
         }
     })
 }
@@ -285,7 +303,16 @@ fn responses() -> Value {
             "position": { "line": 1, "column": 8 },
             "hint": "did you mean client_ip?"
         })),
-        "Limit": error("The question costs more memory or time than it may", json!({
+        "NoTurn": {
+            "description": "Too many ask at once; ask again after as many seconds as Retry-After says",
+            "headers": { "retry-after": { "description": "Seconds", "schema": { "type": "integer" }, "example": 1 } },
+            "content": { "application/json": { "schema": reference("Error"), "example": { "error": {
+                "code": "limit.busy",
+                "message": "16 requests are worked on and 256 wait: there is no turn for this one",
+                "hint": "ask again in a moment, and fewer at a time"
+            } } } }
+        },
+        "Limit": error("The question costs more memory or time, or has more rows, than it may", json!({
             "code": "limit.time",
             "message": "stopped after 60 s",
             "hint": "narrow the time range (WHERE time > now() - INTERVAL '1 hour') or the columns"
@@ -324,7 +351,7 @@ fn schemas() -> Value {
             "type": "object",
             "required": ["code", "message"],
             "properties": {
-                "code": { "type": "string", "description": "For programs: sql.*, limit.*, request.*, capture.* or internal" },
+                "code": { "type": "string", "description": "For programs: sql.*, limit.*, request.*, capture.* or internal; docs/sql.md lists them" },
                 "message": text,
                 "hint": text,
                 "position": object(json!({ "line": whole, "column": whole }))
@@ -333,6 +360,27 @@ fn schemas() -> Value {
         "Completeness": object(json!({
             "complete": truth, "lost": whole, "shed": whole, "late": whole, "probes_silent": whole, "message": text
         })),
+        "Question": {
+            "type": "object", "required": ["query"], "additionalProperties": false,
+            "properties": {
+                "query": { "type": "string", "description": "SQL; also taken as `sql`" },
+                "params": {
+                    "type": "array", "maxItems": 1_000,
+                    "items": { "type": ["string", "number", "boolean", "null"] },
+                    "description": "Values of $1, $2 …, as many as the text has. Times are text (RFC 3339), which becomes a time where \
+                        the query compares it with one."
+                },
+                "limits": {
+                    "type": "object", "additionalProperties": false,
+                    "description": "Below the server's own; more is refused",
+                    "properties": {
+                        "rows": { "type": "integer", "minimum": 1, "description": "Of the answer" },
+                        "time_ms": { "type": "integer", "minimum": 1 },
+                        "memory_bytes": { "type": "integer", "minimum": 1, "description": "For sorting, grouping and joining" }
+                    }
+                }
+            }
+        },
         "SqlAnswer": object(json!({
             "columns": list(object(json!({ "name": text, "type": text }))),
             "rows": { "type": "array", "items": { "type": "array" }, "description": "Integers beyond 2^53 are text, times RFC 3339 with nanoseconds" },
@@ -351,6 +399,13 @@ fn schemas() -> Value {
                 "columns": list(object(json!({
                     "name": text, "type": text, "nullable": truth, "unit": text, "description": text, "otel": text, "ipfix": text, "zeek": text
                 })))
+            }))),
+            "functions": list(object(json!({
+                "name": text,
+                "kind": { "type": "string", "enum": ["scalar", "aggregate", "window", "table"] },
+                "signature": text, "description": text,
+                "example": { "type": "string", "description": "A question that uses it; empty where there is none" },
+                "own": { "type": "boolean", "description": "Weir's own" }
             })))
         })),
         "CaptureRequest": {

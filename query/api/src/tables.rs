@@ -1,15 +1,19 @@
-//! `GET /api/v1/tables` and the reference page `docs/tables.md`: both straight from the model.
+//! `GET /api/v1/tables` and the reference page `docs/tables.md`: both straight from the model; the functions from the engine.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::State;
 use serde_json::{Value, json};
 use weir_model::schema::SCHEMA_VERSION;
 use weir_model::tables::ALL;
 use weir_model::{Column, DataKind};
 
-/// The schema as JSON.
-pub(crate) async fn answer() -> Json<Value> {
+use crate::Api;
+
+/// Tables and functions as JSON.
+pub(crate) async fn answer(State(api): State<Arc<Api>>) -> Json<Value> {
     let tables: Vec<_> = ALL
         .iter()
         .map(|table| {
@@ -21,7 +25,7 @@ pub(crate) async fn answer() -> Json<Value> {
             })
         })
         .collect();
-    Json(json!({ "schema_version": SCHEMA_VERSION, "tables": tables }))
+    Json(json!({ "schema_version": SCHEMA_VERSION, "tables": tables, "functions": api.engine.functions() }))
 }
 
 fn column(column: &Column) -> Value {

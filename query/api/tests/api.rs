@@ -8,6 +8,8 @@ mod capture;
 mod documents;
 #[path = "api/export.rs"]
 mod export;
+#[path = "api/flight_sql.rs"]
+mod flight_sql;
 #[path = "api/flows.rs"]
 mod flows;
 #[path = "api/guard.rs"]
@@ -41,6 +43,7 @@ struct World {
     _dir: TempDir,
     store: Store,
     engine: Arc<Engine>,
+    api: Arc<Api>,
     router: Router,
     packets: Arc<capture::OneProbe>,
     batches: u64,
@@ -69,17 +72,21 @@ impl Answer {
 
 impl World {
     async fn new() -> World {
+        World::with(Limits { threads: 2, ..Limits::default() }).await
+    }
+
+    async fn with(limits: Limits) -> World {
         let dir = tempfile::tempdir().unwrap();
         let config = StoreConfig { dir: dir.path().join("data"), ..StoreConfig::default() };
         let store = Store::open(config).await.unwrap();
-        let limits = Limits { threads: 2, ..Limits::default() };
         let engine = Arc::new(Engine::new(store.clone(), limits).unwrap());
         let probe = Arc::new(RwLock::new(ProbeState { state: "off", detail: "not in this test".to_owned() }));
         let listeners = vec![("http", "127.0.0.1:8480".parse().unwrap())];
         let packets = Arc::new(capture::OneProbe::default());
         let info = ApiInfo::new("0.0.0", "node-1", listeners, probe).with_packets(packets.clone());
-        let router = weir_api::router(Api::new(engine.clone(), store.clone(), info));
-        World { _dir: dir, store, engine, router, packets, batches: 0 }
+        let api = Api::new(engine.clone(), store.clone(), info);
+        let router = weir_api::router(api.clone());
+        World { _dir: dir, store, engine, api, router, packets, batches: 0 }
     }
 
     async fn add<R: Row>(&mut self, rows: &[R]) {
@@ -111,6 +118,12 @@ impl World {
 
     async fn ask(&self, sql: &str, accept: &str) -> Answer {
         self.send(question(sql, accept)).await
+    }
+
+    async fn ask_json(&self, body: &Value, accept: &str) -> Answer {
+        let request = Request::post("/api/v1/sql").header("host", "127.0.0.1:8480").header("accept", accept);
+        let request = request.header("content-type", "application/json; charset=utf-8");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 }
 

@@ -1,21 +1,29 @@
 //! A question → an answer that streams.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
 };
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::limit::LocalLimitExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{EmptyRecordBatchStream, ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -23,37 +31,37 @@ use url::Url;
 use weir_model::{Table, tables};
 use weir_store::{Snapshot, Store};
 
+use crate::caller::Caller;
 use crate::completeness::{self, Completeness};
 use crate::distinct::CountsBesideDistinct;
 use crate::error::QueryError;
-use crate::plain;
+use crate::functions::{self, FunctionDoc};
+use crate::limits::{Allowed, Limits, QuestionPool};
 use crate::provider::StoreTable;
+use crate::question::Question;
 use crate::range::TimeRange;
-
-/// What one question may cost.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Memory for sorting, grouping and joining, all questions together.
-    pub memory_bytes: usize,
-    /// How long a question may take.
-    pub time: Duration,
-    /// Threads that one question uses; 0: as many as there are cores.
-    pub threads: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { memory_bytes: 2 << 30, time: Duration::from_mins(1), threads: 0 }
-    }
-}
+use crate::turns::{Turn, Turns};
+use crate::{compact, parameters, plain, statement};
 
 /// Footers of files are kept in memory up to this part of what questions may use, beside it.
 const FOOTERS_SHARE: usize = 8;
 
-/// What doesn't fit is spilled into temporary files, up to this many times the memory.
+/// What doesn't fit is spilled into temporary files, up to this many times the memory, and at least so much.
 const SPILL_TIMES: u64 = 4;
+const SPILL_LEAST: u64 = 1 << 30;
+/// Where, below the store's folder.
+const SPILL_FOLDER: &str = "spill";
+/// A sort keeps this part of a question's memory free for merging what it has spilled, within these bounds.
+const MERGE_SHARE: usize = 8;
+const MERGE_BYTES: (usize, usize) = (64 << 10, 10 << 20);
+/// A batch takes at most this part of a question's memory, the quick way and the spilling one, within these numbers of rows.
+const BATCH_SHARE: (usize, usize) = (64, 1024);
+/// So many files are merged at once: each takes two batches, and other parts of the question are sorting still.
+const MERGED_AT_ONCE: usize = 8;
+const BATCH_ROWS: (usize, usize) = (128, 8_192);
+const SPILLING_ROWS: usize = 1_024;
 
-/// Answers questions in SQL.
+/// Answers questions in SQL. A clone is the same engine: memory, turns and counts are shared.
 #[derive(Clone)]
 pub struct Engine {
     store: Store,
@@ -63,6 +71,11 @@ pub struct Engine {
     /// The tables with the columns that questions see.
     tables: Arc<[(&'static Table, SchemaRef)]>,
     running: Arc<AtomicUsize>,
+    turns: Arc<Turns>,
+    /// Whose questions these are; `None`: Weir's own, which wait for nobody.
+    turn: Option<Arc<Turn>>,
+    /// Kept open for its name.
+    _spill_folder: Arc<File>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -80,9 +93,16 @@ pub struct Answer {
     stream: SendableRecordBatchStream,
     deadline: tokio::time::Instant,
     limit: Duration,
+    /// Rows that may still come, of so many.
+    rows: (usize, usize),
+    /// Whether there were more.
+    is_over: bool,
+    /// How to begin once more, where memory doesn't suffice; `None` once rows were given.
+    again: Option<Again>,
     /// Keeps the files that the plan reads.
     _pins: Pins,
     _running: Running,
+    _turn: Option<Arc<Turn>>,
 }
 
 /// What the tables of one question share.
@@ -112,6 +132,15 @@ impl Drop for Running {
     }
 }
 
+/// What an answer would look like.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The type of `$1`, `$2` …; `None` where its place takes any.
+    pub parameters: Vec<Option<DataType>>,
+}
+
 /// An answer, whole.
 #[derive(Clone, Debug)]
 pub struct Collected {
@@ -126,10 +155,10 @@ pub struct Collected {
 }
 
 impl Engine {
-    /// An engine over `store`.
+    /// An engine over `store`. What an earlier one left spilled in its folder is removed.
     ///
     /// # Errors
-    /// When the limits can't be set up.
+    /// When the limits can't be set up, or the folder for what is spilled can't be made.
     pub fn new(store: Store, limits: Limits) -> Result<Engine, QueryError> {
         let mut config = SessionConfig::new()
             .with_information_schema(true)
@@ -145,10 +174,24 @@ impl Engine {
         options.execution.parquet.enable_page_index = true;
         options.execution.parquet.bloom_filter_on_read = true;
         options.catalog.create_default_catalog_and_schema = true;
+        let spill = store.dir().join(SPILL_FOLDER);
+        empty(&spill).map_err(|err| {
+            QueryError::invalid("internal", format!("make {} for what is spilled: {err}", spill.display()))
+        })?;
+        // Named by its descriptor, so that no setting and no error tells where the data lies.
+        let spill_folder = File::open(&spill).map_err(|err| {
+            QueryError::invalid("internal", format!("open {} for what is spilled: {err}", spill.display()))
+        })?;
+        let spill = PathBuf::from(format!("/proc/self/fd/{}", spill_folder.as_raw_fd()));
+        let spill_bytes = (limits.memory_bytes as u64).saturating_mul(SPILL_TIMES).max(SPILL_LEAST);
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![spill]))
+            .with_max_spill_merge_fan_in(MERGED_AT_ONCE)
+            .with_max_temp_directory_size(spill_bytes);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
             .with_metadata_cache_limit(limits.memory_bytes / FOOTERS_SHARE)
-            .with_max_temp_directory_size(limits.memory_bytes as u64 * SPILL_TIMES)
+            .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(|err| QueryError::from_datafusion(&err, ""))?;
         let url = crate::provider::store_url();
@@ -160,15 +203,31 @@ impl Engine {
             .with_optimizer_rule(Arc::new(CountsBesideDistinct))
             .build();
         let context = SessionContext::new_with_state(state);
-        crate::functions::register(&context);
-        crate::percentiles::register(&context);
+        functions::register(&context);
         Ok(Engine {
             store,
             limits,
             state: Arc::new(context.state()),
             tables: tables::ALL.into_iter().map(|table| (table, plain::viewed(table))).collect(),
             running: Arc::default(),
+            turns: Turns::new(limits),
+            turn: None,
+            _spill_folder: Arc::new(spill_folder),
         })
+    }
+
+    /// The same for one request of `caller`, whose turn it is as long as it or an answer of it lives. Waits for the turn.
+    ///
+    /// # Errors
+    /// `limit.busy` where too many wait already, or it takes too long.
+    pub async fn asked_by(&self, caller: Caller) -> Result<Engine, QueryError> {
+        let turn = self.turns.take(caller).await?;
+        Ok(Engine { turn: Some(Arc::new(turn)), ..self.clone() })
+    }
+
+    /// All functions that a question may use, ours first, by name.
+    pub fn functions(&self) -> Vec<FunctionDoc> {
+        functions::all(&self.state)
     }
 
     /// The store that it asks.
@@ -181,39 +240,78 @@ impl Engine {
         self.running.load(Ordering::Relaxed)
     }
 
-    /// Plans `text` and starts it. Rows come as they are found.
+    /// Plans a question and starts it. Rows come as they are found.
     ///
     /// # Errors
-    /// [`QueryError`] with the position in `text` where one is known.
-    pub async fn sql(&self, text: &str) -> Result<Answer, QueryError> {
-        self.start(text, Pins::default()).await
+    /// [`QueryError`] with the position in the text where one is known.
+    pub async fn sql(&self, question: impl Into<Question>) -> Result<Answer, QueryError> {
+        self.start(question.into(), Pins::default()).await
     }
 
-    async fn start(&self, text: &str, pins: Pins) -> Result<Answer, QueryError> {
+    async fn start(&self, question: Question, pins: Pins) -> Result<Answer, QueryError> {
         let running = Running::count(&self.running);
-        let deadline = tokio::time::Instant::from_std(Instant::now() + self.limits.time);
-        let context = self.session(&pins).map_err(|err| QueryError::from_datafusion(&err, ""))?;
-        let stream = tokio::time::timeout_at(deadline, start(&context, text))
+        let allowed = self.limits.lowered(&question.limits)?;
+        let deadline = tokio::time::Instant::from_std(Instant::now() + allowed.time);
+        let context =
+            self.session(&pins, allowed).map_err(|err| QueryError::from_datafusion(&err, &question.text))?;
+        let stream = tokio::time::timeout_at(deadline, start(&context, &question, allowed, Way::Quick))
             .await
-            .map_err(|_| QueryError::too_slow(self.limits.time))??;
+            .map_err(|_| QueryError::too_slow(allowed.time))??;
         let range = pins.lock().range.unwrap_or(TimeRange::ALL);
+        let again = Some(Again { context, question, allowed });
         Ok(Answer {
             schema: plain::answered(&stream.schema()),
             range,
             stream,
             deadline,
-            limit: self.limits.time,
+            limit: allowed.time,
+            rows: (allowed.rows, allowed.rows),
+            is_over: false,
+            again,
             _pins: pins,
             _running: running,
+            _turn: self.turn.clone(),
         })
     }
 
-    /// The whole answer, cut after `most_rows`.
+    /// What a question's answer would look like: its columns, and the type of each parameter as far as its place tells.
+    /// Parameters without values are taken for NULL. Nothing is read.
+    ///
+    /// # Errors
+    /// As [`Engine::sql`].
+    pub async fn describe(&self, question: impl Into<Question>) -> Result<Described, QueryError> {
+        let question = question.into();
+        let text = question.text.as_str();
+        let allowed = self.limits.lowered(&question.limits)?;
+        let failed = |err: &DataFusionError| QueryError::from_datafusion(err, text);
+        let context = self.session(&Pins::default(), allowed).map_err(|err| failed(&err))?;
+        let state = context.state();
+        let plan = plan(&state, text).await?;
+        let parameters = parameters::types(&plan, text)?;
+        let mut values = question.parameters;
+        if values.is_empty() {
+            values = vec![ScalarValue::Null; parameters.len()];
+        }
+        let plan = parameters::bind(plan, &values, text)?;
+        let plan = state.create_physical_plan(&plan).await.map_err(|err| failed(&err))?;
+        Ok(Described { schema: plain::answered(&plan.schema()), parameters })
+    }
+
+    /// The tables, with their columns as answers have them.
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, SchemaRef)> {
+        self.tables.iter().map(|(table, columns)| (table.name, plain::answered(columns)))
+    }
+
+    /// The whole answer, cut after `most_rows`, or after as many as it may have.
     ///
     /// # Errors
     /// As [`Engine::sql`], and what goes wrong on the way.
-    pub async fn collect(&self, text: &str, most_rows: usize) -> Result<Collected, QueryError> {
-        self.sql(text).await?.collect(most_rows).await
+    pub async fn collect(
+        &self,
+        question: impl Into<Question>,
+        most_rows: usize,
+    ) -> Result<Collected, QueryError> {
+        self.sql(question).await?.collect(most_rows).await
     }
 
     /// The same of a part of `table` that the caller has: some of its files, or what is in memory.
@@ -224,12 +322,12 @@ impl Engine {
         &self,
         table: &'static Table,
         part: Snapshot,
-        text: &str,
+        question: impl Into<Question>,
         most_rows: usize,
     ) -> Result<Collected, QueryError> {
         let pins = Pins::default();
         pins.lock().snapshots.push((table.name, part));
-        self.start(text, pins).await?.collect(most_rows).await
+        self.start(question.into(), pins).await?.collect(most_rows).await
     }
 
     /// What was lost, shed or late in a range of time, and which probes were silent at its end.
@@ -242,7 +340,7 @@ impl Engine {
 
     /// A session of one question: its own tables, so that all mentions of one see the same rows, and nothing that an
     /// earlier question could have left.
-    fn session(&self, pins: &Pins) -> Result<SessionContext, DataFusionError> {
+    fn session(&self, pins: &Pins, allowed: Allowed) -> Result<SessionContext, DataFusionError> {
         let schema = MemorySchemaProvider::new();
         for &(table, ref columns) in self.tables.iter() {
             let provider = StoreTable::new(self.store.clone(), table, columns.clone(), pins.clone());
@@ -255,18 +353,27 @@ impl Engine {
         catalogs.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
         let mut state = SessionState::clone(&self.state);
         state.register_catalog_list(Arc::new(catalogs));
+        let merge = allowed.memory_bytes / MERGE_SHARE / state.config().target_partitions();
+        state.config_mut().options_mut().execution.sort_spill_reservation_bytes =
+            merge.clamp(MERGE_BYTES.0, MERGE_BYTES.1);
         Ok(SessionContext::new_with_state(state))
     }
 }
 
 impl Answer {
-    /// All of it, cut after `most_rows`.
+    /// All of it, cut after `most_rows`, or after as many as it may have.
     async fn collect(mut self, most_rows: usize) -> Result<Collected, QueryError> {
         let mut batches = Vec::new();
-        let mut room = most_rows;
+        let mut room = most_rows.min(self.rows.1);
         let mut is_truncated = false;
         while let Some(batch) = self.next().await {
-            let batch = batch?;
+            let batch = match batch {
+                Err(err) if err.code == "limit.rows" => {
+                    is_truncated = true;
+                    break;
+                }
+                batch => batch?,
+            };
             is_truncated = batch.num_rows() > room;
             let batch = batch.slice(0, batch.num_rows().min(room));
             room -= batch.num_rows();
@@ -282,30 +389,136 @@ impl Answer {
 
     /// The next rows; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, QueryError>> {
-        match tokio::time::timeout_at(self.deadline, self.stream.next()).await {
-            Ok(next) => next.map(|batch| {
-                let batch = batch.and_then(|batch| Ok(plain::answer(batch, &self.schema)?));
-                batch.map_err(|err| QueryError::from_datafusion(&err, ""))
-            }),
-            Err(_) => Some(Err(QueryError::too_slow(self.limit))),
+        if self.is_over {
+            return Some(Err(QueryError::too_many_rows(self.rows.1)));
         }
+        let next = tokio::time::timeout_at(self.deadline, next_of(&mut self.stream, &mut self.again)).await;
+        let Ok(next) = next else { return Some(Err(QueryError::too_slow(self.limit))) };
+        let batch = next?.and_then(|batch| {
+            plain::answer(batch, &self.schema).map_err(|err| QueryError::from_datafusion(&err.into(), ""))
+        });
+        Some(batch.map(|batch| self.counted(batch)))
+    }
+
+    /// As many of the rows as may come; the rest is told of next time.
+    fn counted(&mut self, batch: RecordBatch) -> RecordBatch {
+        self.is_over = batch.num_rows() > self.rows.0;
+        let batch = if self.is_over { batch.slice(0, self.rows.0) } else { batch };
+        self.rows.0 -= batch.num_rows();
+        batch
     }
 }
 
-async fn start(context: &SessionContext, text: &str) -> Result<SendableRecordBatchStream, QueryError> {
-    let failed = |err: &DataFusionError| QueryError::from_datafusion(err, text);
-    let plan = context.state().create_logical_plan(text).await.map_err(|err| failed(&err))?;
-    read_only(&plan)?;
-    let frame = context.execute_logical_plan(plan).await.map_err(|err| failed(&err))?;
-    frame.execute_stream().await.map_err(|err| failed(&err))
+/// The next rows of a stream, or of another one in its place where it asked for too much memory before it had any.
+async fn next_of(
+    stream: &mut SendableRecordBatchStream,
+    again: &mut Option<Again>,
+) -> Option<Result<RecordBatch, QueryError>> {
+    let error = match stream.next().await? {
+        Ok(batch) => {
+            *again = None;
+            return Some(Ok(batch));
+        }
+        Err(err) => QueryError::from_datafusion(&err, ""),
+    };
+    let Some(again) = again.take().filter(|_| error.code == "limit.memory") else { return Some(Err(error)) };
+    // What it holds is given back first.
+    *stream = Box::pin(EmptyRecordBatchStream::new(stream.schema()));
+    match again.start().await {
+        Ok(second) => *stream = second,
+        Err(err) => return Some(Err(err)),
+    }
+    let batch = stream.next().await?;
+    Some(batch.map_err(|err| QueryError::from_datafusion(&err, "")))
 }
 
-/// Refuses everything that isn't a question.
-fn read_only(plan: &LogicalPlan) -> Result<(), QueryError> {
-    SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false)
-        .verify_plan(plan)
-        .map_err(|_| QueryError::read_only())
+/// A question that didn't fit into memory by the quick way: by one that can spill, it may.
+struct Again {
+    context: SessionContext,
+    question: Question,
+    allowed: Allowed,
+}
+
+impl Again {
+    async fn start(self) -> Result<SendableRecordBatchStream, QueryError> {
+        start(&self.context, &self.question, self.allowed, Way::Spilling).await
+    }
+}
+
+/// Text → plan, read-only.
+async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan, QueryError> {
+    let limit = state.config_options().sql_parser.recursion_limit.get();
+    let parsed = statement::parse(text, limit)?;
+    let planned = state.statement_to_plan(parsed).await;
+    let plan = planned.map_err(|err| QueryError::from_datafusion(&err, text))?;
+    statement::read_only(&plan)?;
+    Ok(plan)
+}
+
+/// How a question is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Joins by hash and the first rows of a sort are held in memory, and batches are as operators like them.
+    Quick,
+    /// Both are sorted whole, which spills, and batches are small, so that merging many files needs little.
+    Spilling,
+}
+
+/// Starts a question.
+async fn start(
+    context: &SessionContext,
+    question: &Question,
+    allowed: Allowed,
+    way: Way,
+) -> Result<SendableRecordBatchStream, QueryError> {
+    let text = question.text.as_str();
+    let failed = |err: &DataFusionError| QueryError::from_datafusion(err, text);
+    let mut state = context.state();
+    if way == Way::Spilling {
+        state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+        // What makes its rows itself (generate_series) asks for this while it is planned.
+        *state.config_mut() = state.config().clone().with_batch_size(SPILLING_ROWS);
+    }
+    let plan = plan(&state, text).await?;
+    let plan = parameters::bind(plan, &question.parameters, text)?;
+    let mut plan = state.create_physical_plan(&plan).await.map_err(|err| failed(&err))?;
+    if way == Way::Spilling {
+        plan = plan.transform_up(|plan| Ok(sorted_whole(plan))).data().map_err(|err| failed(&err))?;
+    }
+    let shared = RuntimeEnv::clone(state.runtime_env());
+    let pool = QuestionPool::new(allowed.memory_bytes, shared.memory_pool.clone());
+    let runtime = Arc::new(RuntimeEnv { memory_pool: Arc::new(pool), ..shared });
+    let config = state.config().clone().with_batch_size(batch_rows(plan.as_ref(), allowed.memory_bytes, way));
+    let task = TaskContext::from(&state).with_session_config(config).with_runtime(runtime);
+    execute_stream(plan, Arc::new(task)).map_err(|err| failed(&err))
+}
+
+/// A sort that keeps its first rows as one of all rows, of which the first are taken.
+fn sorted_whole(plan: Arc<dyn ExecutionPlan>) -> Transformed<Arc<dyn ExecutionPlan>> {
+    let first_rows = plan.downcast_ref::<SortExec>().and_then(|sort| Some((sort, sort.fetch()?)));
+    let Some((sort, fetch)) = first_rows else { return Transformed::no(plan) };
+    let whole = SortExec::new(sort.expr().clone(), sort.input().clone())
+        .with_preserve_partitioning(sort.preserve_partitioning());
+    Transformed::yes(Arc::new(LocalLimitExec::new(Arc::new(whole), fetch)))
+}
+
+/// How many rows operators hand on at a time: sorting and merging hold a few batches of each part, which must be a small part
+/// of the memory also where rows are wide.
+fn batch_rows(plan: &dyn ExecutionPlan, memory_bytes: usize, way: Way) -> usize {
+    fn widest(plan: &dyn ExecutionPlan) -> usize {
+        let below = plan.children().into_iter().map(|child| widest(child.as_ref())).max();
+        compact::row_bytes(&plan.schema()).max(below.unwrap_or_default())
+    }
+    let share = if way == Way::Quick { BATCH_SHARE.0 } else { BATCH_SHARE.1 };
+    let rows = memory_bytes / share / widest(plan);
+    rows.clamp(BATCH_ROWS.0, BATCH_ROWS.1)
+}
+
+/// Makes a folder that has nothing in it.
+fn empty(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
+    std::fs::create_dir_all(folder)
 }

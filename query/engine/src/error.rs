@@ -22,7 +22,8 @@ pub struct Position {
 #[error("{message}")]
 pub struct QueryError {
     /// For programs: `sql.syntax`, `sql.unknown_column`, `sql.unknown_table`, `sql.unknown_function`, `sql.read_only`,
-    /// `sql.invalid`, `limit.memory`, `limit.time`, `internal`.
+    /// `sql.several`, `sql.parameter`, `sql.invalid`, `limit.memory`, `limit.time`, `limit.rows`, `limit.busy`,
+    /// `request.limits`, `internal`.
     pub code: &'static str,
     /// For people.
     pub message: String,
@@ -45,11 +46,45 @@ impl QueryError {
         }
     }
 
+    /// One that says what, without a place and a hint.
+    pub(crate) fn invalid(code: &'static str, message: impl Into<String>) -> QueryError {
+        QueryError { code, message: message.into(), position: None, hint: None }
+    }
+
+    /// The limits that a request sets for itself can't be.
+    pub(crate) fn limits(message: String) -> QueryError {
+        QueryError {
+            hint: Some(
+                "a request can lower the server's limits, not raise them: leave out what may stay".to_owned(),
+            ),
+            ..QueryError::invalid("request.limits", message)
+        }
+    }
+
+    /// Too many ask; the same may be asked again later.
+    pub(crate) fn busy(running: usize, waiting: usize) -> QueryError {
+        QueryError {
+            hint: Some("ask again in a moment, and fewer at a time".to_owned()),
+            ..QueryError::invalid(
+                "limit.busy",
+                format!("{running} requests are worked on and {waiting} wait: there is no turn for this one"),
+            )
+        }
+    }
+
+    /// The answer has more rows than it may.
+    pub(crate) fn too_many_rows(limit: usize) -> QueryError {
+        QueryError {
+            hint: Some("add a LIMIT, narrow the time range, or group".to_owned()),
+            ..QueryError::invalid("limit.rows", format!("stopped after {limit} rows: the answer has more"))
+        }
+    }
+
     /// The question took longer than it may.
     pub(crate) fn too_slow(limit: Duration) -> QueryError {
         QueryError {
             code: "limit.time",
-            message: format!("stopped after {} s", limit.as_secs()),
+            message: format!("stopped after {} s", limit.as_secs_f64()),
             position: None,
             hint: Some(
                 "narrow the time range (WHERE time > now() - INTERVAL '1 hour') or the columns".to_owned(),
@@ -59,7 +94,7 @@ impl QueryError {
 
     /// Whether the question was wrong, and not we.
     pub fn is_askers(&self) -> bool {
-        self.code.starts_with("sql.") || self.code.starts_with("limit.")
+        ["sql.", "limit.", "request."].iter().any(|kind| self.code.starts_with(kind))
     }
 
     /// DataFusion's error in our words; `text` is the SQL, for positions.
@@ -118,7 +153,7 @@ fn describe(error: &DataFusionError, text: &str) -> Described {
             other => Described::new("sql.invalid", other.to_string()),
         },
         DataFusionError::ResourcesExhausted(message) => Described {
-            hint: Some("narrow the time range, group by fewer columns, or add a LIMIT".to_owned()),
+            hint: Some("narrow the time range, take or group by fewer columns, or add a LIMIT".to_owned()),
             ..Described::new("limit.memory", message.clone())
         },
         DataFusionError::Plan(message) => plan(message),
@@ -156,6 +191,15 @@ fn plan(message: &str) -> Described {
             )),
             word: Some(name.clone()),
             ..Described::new("sql.invalid", format!("column {name:?} is neither grouped nor in an aggregate"))
+        };
+    }
+    if let Some(name) =
+        message.strip_prefix("Invalid placeholder, ").and_then(|rest| rest.rsplit(": ").next())
+    {
+        return Described {
+            hint: Some("write $1, $2 …".to_owned()),
+            word: Some(name.to_owned()),
+            ..Described::new("sql.parameter", format!("{name} is no parameter with a number"))
         };
     }
     // Every signature that the function has, each with its refusal: too much to read.
@@ -202,7 +246,7 @@ fn end_of(text: &str) -> Position {
 }
 
 /// Where `word` stands alone in `text` for the first time.
-fn position_of(word: &str, text: &str) -> Option<Position> {
+pub(crate) fn position_of(word: &str, text: &str) -> Option<Position> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     for (index, line) in text.lines().enumerate() {
         for (at, _) in line.match_indices(word) {

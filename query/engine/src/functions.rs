@@ -1,62 +1,116 @@
-//! Functions that questions about a network want and SQL lacks.
+//! Functions that questions about a network want and SQL lacks, and what is told of all functions.
+//!
+//! | file             | subject                                    |
+//! |------------------|--------------------------------------------|
+//! | `network.rs`     | `cidr_contains`, `ip_family`                |
+//! | `names.rs`       | `dns_suffix`                                |
+//! | `durations.rs`   | `duration_text`                             |
+//! | `percentiles.rs` | `p50` … `p99`                               |
+//! | `bounded.rs`     | built-in ones that make much from little    |
+//! | `list.rs`        | name, signature, description, example of each |
 
-use std::net::IpAddr;
-use std::sync::Arc;
+mod bounded;
+mod durations;
+mod list;
+mod names;
+mod network;
+mod percentiles;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
+use std::hash::{Hash, Hasher};
+
+use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err};
-use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+use datafusion::logical_expr::{
+    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
 use datafusion::prelude::SessionContext;
+
+pub use list::FunctionDoc;
+pub(crate) use list::all;
+
+/// The section of our own functions, by which the list knows them.
+const OURS: DocSection = DocSection { include: true, label: "Weir", description: None };
 
 /// Adds them to a session.
 pub(crate) fn register(context: &SessionContext) {
-    context.register_udf(create_udf(
-        "cidr_contains",
-        vec![DataType::Utf8, DataType::Utf8],
-        DataType::Boolean,
-        Volatility::Immutable,
-        Arc::new(|arguments: &[ColumnarValue]| {
-            let [network, address] = texts(arguments)?;
-            // A network is nearly always one constant: parse it when it changes, not for each row.
-            let mut parsed: Option<(String, Network)> = None;
-            let mut contains = Vec::with_capacity(address.len());
-            for row in 0..address.len() {
-                if network.is_null(row) || address.is_null(row) {
-                    contains.push(None);
-                    continue;
-                }
-                let text = network.value(row);
-                if parsed.as_ref().is_none_or(|(known, _)| known != text) {
-                    let Some(found) = Network::parse(text) else {
-                        return exec_err!(
-                            "cidr_contains: {text:?} is no network (try '10.0.0.0/8' or 'fd00::/8')"
-                        );
-                    };
-                    parsed = Some((text.to_owned(), found));
-                }
-                let address = address.value(row).parse::<IpAddr>().ok();
-                contains.push(
-                    address.zip(parsed.as_ref()).map(|(address, (_, network))| network.contains(address)),
-                );
-            }
-            Ok(ColumnarValue::Array(Arc::new(BooleanArray::from(contains))))
-        }),
-    ));
-    context.register_udf(create_udf(
-        "ip_family",
-        vec![DataType::Utf8],
-        DataType::Int64,
-        Volatility::Immutable,
-        Arc::new(|arguments: &[ColumnarValue]| {
-            let [address] = texts(arguments)?;
-            let family = address.iter().map(|text| {
-                text.and_then(|text| text.parse::<IpAddr>().ok()).map(|ip| if ip.is_ipv4() { 4 } else { 6 })
-            });
-            Ok(ColumnarValue::Array(Arc::new(family.collect::<Int64Array>())))
-        }),
-    ));
+    bounded::register(context);
+    percentiles::register(context);
+    for function in
+        [network::cidr_contains(), network::ip_family(), names::dns_suffix(), durations::duration_text()]
+    {
+        context.register_udf(ScalarUDF::new_from_impl(function));
+    }
+}
+
+/// A function of one row's values.
+#[derive(Debug)]
+struct Function {
+    name: &'static str,
+    signature: Signature,
+    returns: DataType,
+    documentation: Documentation,
+    run: fn(&[ColumnarValue]) -> Result<ColumnarValue>,
+}
+
+impl Function {
+    /// One that takes nothing and gives text, until it is said otherwise.
+    fn new(name: &'static str, syntax: &str, description: &str, example: &str) -> Function {
+        Function {
+            name,
+            signature: text_arguments(0),
+            returns: DataType::Utf8,
+            documentation: documentation(syntax, description, example),
+            run: |_| exec_err!("not a function"),
+        }
+    }
+}
+
+// There is one of each name.
+impl PartialEq for Function {
+    fn eq(&self, other: &Function) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Function {}
+
+impl Hash for Function {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Function {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(self.returns.clone())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        (self.run)(&arguments.args)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+}
+
+fn documentation(syntax: &str, description: &str, example: &str) -> Documentation {
+    Documentation::builder(OURS, description, syntax).with_sql_example(example).build()
+}
+
+fn text_arguments(many: usize) -> Signature {
+    Signature::exact(vec![DataType::Utf8; many], Volatility::Immutable)
 }
 
 /// The arguments as plain text arrays of one length.
@@ -71,57 +125,4 @@ fn texts<const N: usize>(arguments: &[ColumnarValue]) -> Result<[StringArray; N]
 
 fn text(array: &ArrayRef) -> Result<StringArray> {
     Ok(cast(array, &DataType::Utf8)?.as_string::<i32>().clone())
-}
-
-/// A network in CIDR notation (RFC 4632, RFC 4291 §2.3).
-struct Network {
-    base: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    fn parse(text: &str) -> Option<Network> {
-        let (base, bits) = match text.split_once('/') {
-            Some((base, bits)) => (base.parse::<IpAddr>().ok()?, Some(bits.parse::<u8>().ok()?)),
-            None => (text.parse::<IpAddr>().ok()?, None),
-        };
-        let most = if base.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Network { base, bits })
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        let (base, address, width) = match (self.base, address) {
-            (IpAddr::V4(base), IpAddr::V4(address)) => {
-                (u128::from(base.to_bits()), u128::from(address.to_bits()), 32)
-            }
-            (IpAddr::V6(base), IpAddr::V6(address)) => (base.to_bits(), address.to_bits(), 128),
-            _ => return false,
-        };
-        let rest = width - u32::from(self.bits);
-        // A shift by the whole width is no shift in Rust: /0 holds everything.
-        base.checked_shr(rest).unwrap_or(0) == address.checked_shr(rest).unwrap_or(0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_holds_its_addresses_and_no_others() {
-        for (network, address, holds) in [
-            ("10.0.0.0/8", "10.255.0.1", true),
-            ("10.0.0.0/8", "11.0.0.1", false),
-            ("0.0.0.0/0", "8.8.8.8", true),
-            ("::/0", "fd00::1", true),
-            ("fd00::/8", "fd12::1", true),
-            ("fd00::/8", "10.0.0.1", false),
-            ("192.0.2.7", "192.0.2.7", true),
-        ] {
-            let network = Network::parse(network).expect("a network");
-            assert_eq!(network.contains(address.parse().expect("an address")), holds, "{address}");
-        }
-        assert!(Network::parse("10.0.0.0/33").is_none());
-    }
 }

@@ -3,7 +3,14 @@
 //! | file              | subject                                                                       |
 //! |-------------------|-------------------------------------------------------------------------------|
 //! | `engine.rs`       | a question → an answer that streams                                             |
+//! | `question.rs`     | what is asked: text, values, limits                                             |
+//! | `caller.rs`       | who asks: the one place for what is known of them                               |
+//! | `turns.rs`        | whose turn it is: a queue that is fair between callers, with an end               |
+//! | `limits.rs`       | what a question may cost, and its part of the memory                            |
+//! | `statement.rs`    | text → one statement that only asks                                             |
+//! | `parameters.rs`   | values of `$1`, `$2` …                                                          |
 //! | `provider.rs`     | a table over a snapshot: newest rows from memory, the rest from pruned files     |
+//! | `compact.rs`      | batches that own what they show, so that what is counted is what there is         |
 //! | `plain.rs`        | types of text: views inside, plain in the answer                                 |
 //! | `prune.rs`        | which files a time range can touch                                              |
 //! | `distinct.rs`     | counts beside distinct counts, without a set for each group                      |
@@ -11,26 +18,37 @@
 //! | `error.rs`        | what was wrong, where in the SQL, and what to do                                |
 //! | `hint.rs`         | did you mean …                                                                  |
 //! | `range.rs`        | the time range that a question is about                                         |
-//! | `functions.rs`    | `cidr_contains`, `ip_family`                                                    |
-//! | `percentiles.rs`  | `p50` … `p99`: their sketches                                                    |
+//! | `functions/`      | what SQL lacks for networks, and the list of all functions                        |
 //!
-//! **Invariant**: nothing here writes; each table of a query is read from one snapshot, whose files stay until the
-//! answer is dropped.
+//! **Invariant**: nothing here writes but what doesn't fit into memory, into files that are gone with their question; each
+//! table of a query is read from one snapshot, whose files stay until the answer is dropped.
 
+mod caller;
+mod compact;
 mod completeness;
 mod distinct;
 mod engine;
 mod error;
 mod functions;
 mod hint;
-mod percentiles;
+mod limits;
+mod parameters;
 mod plain;
 mod provider;
 mod prune;
+mod question;
 mod range;
+mod statement;
+mod turns;
 
+pub use caller::Caller;
 pub use completeness::Completeness;
+pub use datafusion::common::ScalarValue;
 pub use datafusion::execution::SendableRecordBatchStream;
-pub use engine::{Answer, Collected, Engine, Limits};
+pub use engine::{Answer, Collected, Engine};
 pub use error::{Position, QueryError};
+pub use functions::FunctionDoc;
+pub use limits::{Limits, Lowered};
+pub use plain::type_name;
+pub use question::Question;
 pub use range::TimeRange;

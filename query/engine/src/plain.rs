@@ -44,6 +44,27 @@ pub(crate) fn answer(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBat
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
 }
 
+/// What a type is called in SQL, for people.
+pub fn type_name(kind: &DataType) -> String {
+    match kind {
+        DataType::Dictionary(_, value) => type_name(value),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR".to_owned(),
+        DataType::Timestamp(_, _) => "TIMESTAMP".to_owned(),
+        DataType::Int64 | DataType::UInt64 => "BIGINT".to_owned(),
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32 => "INTEGER".to_owned(),
+        DataType::Float32 | DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::List(item) => format!("{}[]", type_name(item.data_type())),
+        DataType::Map(_, _) => "MAP(VARCHAR, VARCHAR)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn plain(kind: &DataType) -> Option<DataType> {
     match kind {
         DataType::Utf8View => Some(DataType::Utf8),

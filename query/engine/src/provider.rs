@@ -2,7 +2,8 @@
 //! touch, in one plan.
 //!
 //! Text is `Utf8View` here, whatever it is in memory (dictionary) and files (plain): of all types it is grouped, joined
-//! and compared fastest, and an answer's text is made plain at the end (`plain.rs`).
+//! and compared fastest, and an answer's text is made plain at the end (`plain.rs`). Rows of memory are copied once they
+//! passed the filter (`compact.rs`).
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use datafusion::physical_plan::union::UnionExec;
 use weir_model::Table;
 use weir_store::{Segment, Snapshot, Store};
 
+use crate::compact::CompactExec;
 use crate::engine::Pins;
 use crate::prune;
 use crate::range::TimeRange;
@@ -244,7 +246,10 @@ impl TableProvider for StoreTable {
             parts.push(read.filtered(self.files(&segments, &read, state, limit)?)?);
         }
         if !snapshot.memory.is_empty() || parts.is_empty() {
-            parts.push(read.filtered(self.memory(snapshot, &read, state)?)?);
+            let rows = read.filtered(self.memory(snapshot, &read, state)?)?;
+            // Rows that are only counted have nothing to own.
+            let has_columns = !rows.schema().fields().is_empty();
+            parts.push(if has_columns { Arc::new(CompactExec::new(rows)) } else { rows });
         }
         UnionExec::try_new(parts)
     }

@@ -4,17 +4,25 @@
 
 #[path = "engine/answers.rs"]
 mod answers;
+#[path = "engine/cancelled.rs"]
+mod cancelled;
 #[path = "engine/errors.rs"]
 mod errors;
+#[path = "engine/functions.rs"]
+mod functions;
 #[path = "engine/limits.rs"]
 mod limits;
+#[path = "engine/memory.rs"]
+mod memory;
+#[path = "engine/parameters.rs"]
+mod parameters;
 #[path = "engine/read_only.rs"]
 mod read_only;
 
 use arrow::util::display::array_value_to_string;
 use tempfile::TempDir;
 use weir_model::{BatchMeta, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
-use weir_query::{Engine, Limits};
+use weir_query::{Engine, Limits, Question};
 use weir_store::{Store, StoreConfig};
 
 /// 2023-11-14 22:13:20 UTC, with 800 s left in its hour.
@@ -59,9 +67,11 @@ impl World {
     }
 
     /// The answer as text: `value|value`, one row each.
-    async fn rows(&self, sql: &str) -> Vec<String> {
+    async fn rows(&self, question: impl Into<Question>) -> Vec<String> {
+        let question = question.into();
+        let sql = question.text.clone();
         let answer =
-            self.engine.collect(sql, usize::MAX).await.unwrap_or_else(|err| panic!("{sql}: {err:?}"));
+            self.engine.collect(question, usize::MAX).await.unwrap_or_else(|err| panic!("{sql}: {err:?}"));
         let mut rows = Vec::new();
         for batch in &answer.batches {
             for row in 0..batch.num_rows() {

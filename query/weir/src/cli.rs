@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Run a small set of real services in network namespaces, so that there is traffic to look at.
     Demo(demo::Args),
     /// Say what this machine lets the probe see, and what is missing.
-    Doctor(doctor::Args),
+    Doctor(Box<doctor::Args>),
     /// Measure a part of Weir.
     Bench(bench::Args),
     /// One service of the demo, started by `weir demo` itself.

@@ -89,6 +89,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let jaeger_grpc = listen::bind("Jaeger's gRPC APIs", "--jaeger-grpc", args.listen.jaeger_grpc).await?;
     let jaeger_storage =
         listen::bind("Jaeger's remote storage", "--jaeger-storage", args.listen.jaeger_storage).await?;
+    let flight_sql = listen::bind("Flight SQL", "--flight-sql", args.listen.flight_sql).await?;
     let config = CollectorConfig {
         flight_listen: args.listen.flight,
         otlp_grpc_listen: args.listen.otlp_grpc,
@@ -117,6 +118,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         jaeger: jaeger.local_addr()?,
         jaeger_grpc: jaeger_grpc.local_addr()?,
         jaeger_storage: jaeger_storage.local_addr()?,
+        flight_sql: flight_sql.local_addr()?,
         flight: collector.flight_addr(),
         otlp_grpc: collector.otlp_grpc_addr(),
         otlp_http: collector.otlp_http_addr(),
@@ -125,7 +127,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         k8s_audit: asked_for("k8s_audit"),
     };
 
-    let questions = Limits { memory_bytes: shares.questions(), ..Limits::default() };
+    let questions = Limits { memory_bytes: shares.queries, ..Limits::default() };
     let engine = Arc::new(Engine::new(store.clone(), questions)?);
     let probe = probe::start(&args, &node, listeners.flight, &dir, &stop).await;
     let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state())
@@ -146,6 +148,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         listen::serve(jaeger, jaeger_router, stop.clone()),
         listen::serve_grpc(jaeger_grpc, queries, stop.clone()),
         listen::serve_grpc(jaeger_storage, storage, stop.clone()),
+        listen::serve_grpc(flight_sql, weir_api::flight_sql(&api), stop.clone()),
     ];
 
     if let Some(path) = &args.ready_file {

@@ -31,7 +31,7 @@ use tonic::{Code, Response, Status};
 use tonic_health::ServingStatus;
 
 use super::failure::Failure;
-use crate::Api;
+use crate::{Api, turn};
 use proto::api_v2::query_service_server::QueryServiceServer as ApiV2;
 use proto::api_v3::query_service_server::QueryServiceServer as ApiV3;
 use proto::storage_v2::capabilities_server::CapabilitiesServer;
@@ -60,20 +60,27 @@ macro_rules! lenient {
 /// For those who read traces: where `jaeger-query` has port 16685.
 pub async fn query(api: &Arc<Api>) -> Routes {
     let routes = common(&[API_V2, API_V3], &[]).await;
-    routes
+    let routes = routes
         .add_service(lenient!(ApiV2::new(api_v2::Query(api.clone()))))
-        .add_service(lenient!(ApiV3::new(api_v3::Query(api.clone()))))
+        .add_service(lenient!(ApiV3::new(api_v3::Query(api.clone()))));
+    in_turn(routes, api)
 }
 
 /// For a Jaeger that has Weir as its remote storage: where `jaeger-remote-storage` has port 17271. What it stores is
 /// forwarded to `receiver`, Weir's own for OTLP over gRPC.
 pub async fn storage(api: &Arc<Api>, receiver: SocketAddr) -> Routes {
     let routes = common(&[READER, DEPENDENCIES, CAPABILITIES, forward::NAME], &[WRITER]).await;
-    routes
+    let routes = routes
         .add_service(lenient!(TraceReaderServer::new(storage::Reader(api.clone()))))
         .add_service(lenient!(DependencyReaderServer::new(storage::Reader(api.clone()))))
         .add_service(lenient!(CapabilitiesServer::new(storage::Reader(api.clone()))))
-        .add_service(forward::Forward::to(receiver))
+        .add_service(forward::Forward::to(receiver));
+    in_turn(routes, api)
+}
+
+/// What asks the engine waits for its caller's turn.
+fn in_turn(routes: Routes, api: &Arc<Api>) -> Routes {
+    routes.into_axum_router().layer(axum::middleware::from_fn_with_state(api.clone(), turn::hold)).into()
 }
 
 /// Health and reflection of `services`; `healthy` are names without methods.

@@ -9,15 +9,13 @@
 
 mod series;
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::envelope::{Envelope, V1Failure, json as answer};
 use super::failure::Failure;
 use super::params::Params;
+use crate::turn::InTurn;
 use crate::{Api, times};
 use series::{Point, Series};
 
@@ -49,7 +47,7 @@ pub(super) async fn min_step(params: Params) -> Answer {
 }
 
 /// `GET /api/metrics/calls`: requests a second.
-pub(super) async fn calls(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn calls(InTurn(api): InTurn, params: Params) -> Answer {
     let asked = asked(&params, times::now()).map_err(Failure::bad_request)?;
     let seconds = asked.window_ms() as f64 / 1e3;
     let family = Family { what: "call_rate", help: "calls/sec".to_owned() };
@@ -57,7 +55,7 @@ pub(super) async fn calls(State(api): State<Arc<Api>>, params: Params) -> Answer
 }
 
 /// `GET /api/metrics/errors`: the share of requests that failed.
-pub(super) async fn errors(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn errors(InTurn(api): InTurn, params: Params) -> Answer {
     let asked = asked(&params, times::now()).map_err(Failure::bad_request)?;
     let help = "error rate, computed as a fraction of errors/sec over calls/sec".to_owned();
     let family = Family { what: "error_rate", help };
@@ -65,7 +63,7 @@ pub(super) async fn errors(State(api): State<Arc<Api>>, params: Params) -> Answe
 }
 
 /// `GET /api/metrics/latencies`: a quantile of the durations, in milliseconds.
-pub(super) async fn latencies(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn latencies(InTurn(api): InTurn, params: Params) -> Answer {
     let asked = asked(&params, times::now()).map_err(Failure::bad_request)?;
     let quantile = quantile(&params).map_err(Failure::bad_request)?;
     let family = Family { what: "latencies", help: format!("{quantile}th quantile latency") };

@@ -1,10 +1,8 @@
 //! `/api/…`: services, operations, search, traces, dependencies. Every jaeger-ui opens traces here; those before v2.16,
 //! and Grafana, ask for all else here too.
 
-use std::sync::Arc;
-
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde::Serialize;
 use weir_query::TimeRange;
@@ -16,7 +14,8 @@ use super::search::Search;
 use super::spans::{self, MOST_SPANS, Trace};
 use super::trace_id::TraceId;
 use super::{dependencies as calls, go_duration, names, trace_v1};
-use crate::{Api, times};
+use crate::times;
+use crate::turn::InTurn;
 
 const USUAL_LIMIT: i64 = 100;
 const USUAL_LOOKBACK_NS: i64 = 48 * 3_600_000_000_000;
@@ -27,14 +26,14 @@ const MILLISECONDS_BELOW: i64 = 100_000_000_000_000;
 type Answer = Result<Response, V1Failure>;
 
 /// `GET /api/services`
-pub(super) async fn services(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn services(InTurn(api): InTurn, params: Params) -> Answer {
     let names = names::services(&api).await?;
     counted(&params, &names, names.len())
 }
 
 /// `GET /api/services/{service}/operations`: `null` for a service that isn't known.
 pub(super) async fn operation_names(
-    State(api): State<Arc<Api>>,
+    InTurn(api): InTurn,
     Path(service): Path<String>,
     params: Params,
 ) -> Answer {
@@ -46,7 +45,7 @@ pub(super) async fn operation_names(
 }
 
 /// `GET /api/operations?service=…&spanKind=…`
-pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn operations(InTurn(api): InTurn, params: Params) -> Answer {
     let service = params.get("service").ok_or_else(service_is_required)?;
     let operations = names::operations(&api, service, params.get("spanKind").unwrap_or_default()).await?;
     counted(&params, &operations, operations.len())
@@ -57,7 +56,7 @@ fn counted(params: &Params, data: &impl Serialize, total: usize) -> Answer {
 }
 
 /// `GET /api/traces`: by what spans are, or by `traceID=…`.
-pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn search(InTurn(api): InTurn, params: Params) -> Answer {
     let asked = asked(&params, times::now()).map_err(Failure::bad_request)?;
     let is_pretty = params.is_pretty();
     let found = if asked.ids.is_empty() {
@@ -131,7 +130,7 @@ fn microseconds(text: &str) -> Result<i64, String> {
 }
 
 /// `GET /api/traces/{id}`
-pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Answer {
+pub(super) async fn trace(InTurn(api): InTurn, Path(id): Path<String>, params: Params) -> Answer {
     let (id, hint, is_raw) = one(&id, &params).map_err(Failure::bad_request)?;
     let found = spans::trace(&api.engine, id, hint, is_raw).await?;
     let found = found.ok_or_else(Failure::trace_not_found)?;
@@ -155,7 +154,7 @@ fn micro_or_milliseconds(text: &str) -> Result<i64, String> {
 }
 
 /// `POST /api/archive/{id}`
-pub(super) async fn archive(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Answer {
+pub(super) async fn archive(InTurn(api): InTurn, Path(id): Path<String>, params: Params) -> Answer {
     let (id, _, _) = one(&id, &params).map_err(Failure::bad_request)?;
     Err(spans::no_archive(&api.engine, id).await.into())
 }
@@ -172,7 +171,7 @@ pub(super) async fn transform(params: Params, body: Bytes) -> Answer {
 }
 
 /// `GET /api/dependencies?endTs=…&lookback=…`, milliseconds both.
-pub(super) async fn dependencies(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn dependencies(InTurn(api): InTurn, params: Params) -> Answer {
     let asked = params.looking_back(times::now(), USUAL_DEPENDENCIES_MS);
     let (end_ms, lookback_ms) = asked.map_err(Failure::bad_request)?;
     let [until, lookback] = [end_ms, lookback_ms].map(|ms| ms.saturating_mul(1_000_000));

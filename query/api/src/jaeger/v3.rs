@@ -1,8 +1,6 @@
 //! `/api/v3/…`: Jaeger's own gateway of its gRPC API, where newer jaeger-ui search. OTLP/JSON and proto3's JSON.
 
-use std::sync::Arc;
-
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
@@ -16,7 +14,7 @@ use super::search::Search;
 use super::spans::{self, Asked, Trace, Traces};
 use super::trace_id::TraceId;
 use super::{go_duration, go_time, names, summary};
-use crate::Api;
+use crate::turn::InTurn;
 
 const USUAL_DEPTH: i64 = 100;
 
@@ -40,13 +38,13 @@ impl IntoResponse for V3Failure {
 }
 
 /// `GET /api/v3/services`
-pub(super) async fn services(State(api): State<Arc<Api>>) -> Answer {
+pub(super) async fn services(InTurn(api): InTurn) -> Answer {
     let services = names::services(&api).await?;
     Ok(answer(&json!({ "services": services })))
 }
 
 /// `GET /api/v3/operations?service=…&spanKind=…`
-pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn operations(InTurn(api): InTurn, params: Params) -> Answer {
     let kind = params.first(&["spanKind", "span_kind"]).map_or("", |(kind, _)| kind);
     let Some(service) = params.get("service") else {
         return Ok(answer(&json!({ "operations": [] })));
@@ -63,14 +61,14 @@ pub(super) async fn operations(State(api): State<Arc<Api>>, params: Params) -> A
 }
 
 /// `GET /api/v3/traces`: all traces found, in one document.
-pub(super) async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn search(InTurn(api): InTurn, params: Params) -> Answer {
     let (search, is_raw) = asked(&params).map_err(Failure::bad_request)?;
     let found = search.find(&api.engine).await?;
     document(spans::found(&api.engine, &found, is_raw).await?.whole()?).await
 }
 
 /// `GET /api/v3/traces/{id}`
-pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>, params: Params) -> Answer {
+pub(super) async fn trace(InTurn(api): InTurn, Path(id): Path<String>, params: Params) -> Answer {
     let (id, hint, is_raw) = one(&id, &params).map_err(Failure::bad_request)?;
     let found = spans::trace(&api.engine, id, hint, is_raw).await?;
     let Asked { trace, is_cut } = found.ok_or_else(none_found)?;
@@ -78,7 +76,7 @@ pub(super) async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>, p
 }
 
 /// `GET /api/v3/trace-summaries`: the search page of jaeger-ui since v2.19.
-pub(super) async fn summaries(State(api): State<Arc<Api>>, params: Params) -> Answer {
+pub(super) async fn summaries(InTurn(api): InTurn, params: Params) -> Answer {
     let (search, _) = asked(&params).map_err(Failure::bad_request)?;
     let found = search.find(&api.engine).await?;
     let summaries = summary::summaries(&api.engine, &found).await?;

@@ -29,29 +29,72 @@ async fn every_documented_path_answers_as_documented() {
             }
             let query = query.finish();
             let target = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
-            let bodies = operation["requestBody"]["content"].as_object();
-            let bodies = bodies.map_or_else(
-                || vec![(String::new(), String::new())],
-                |kinds| kinds.iter().map(|(kind, body)| (kind.clone(), text_of(&body["example"]))).collect(),
-            );
-            for (kind, body) in bodies {
-                let request = Request::builder().method(method.to_uppercase().as_str()).uri(&target);
-                let request = request.header("content-type", kind).body(Body::from(body)).unwrap();
-                let answer = world.send(request).await;
-                assert_eq!(answer.status, StatusCode::OK, "{method} {target}: {}", answer.text());
-                let media = answer.header("content-type").split(';').next().unwrap().to_owned();
-                let content = &operation["responses"]["200"]["content"][&media];
-                assert!(content.is_object(), "{method} {path} answers {media}, which is not documented");
-                if media == "application/json" {
-                    let example = &content["example"];
-                    same_shape(&document, &content["schema"], &answer.json(), path);
-                    if example.is_object() {
-                        same_shape(&document, &content["schema"], example, &format!("{path} (example)"));
+            let accepted = operation["parameters"].as_array().into_iter().flatten();
+            let accepted = accepted.filter(|parameter| parameter["name"] == "Accept");
+            let accepted: Vec<&str> = accepted
+                .flat_map(|parameter| parameter["schema"]["enum"].as_array().unwrap())
+                .map(|kind| kind.as_str().unwrap())
+                .collect();
+            for (kind, body) in bodies(operation) {
+                for accept in if accepted.is_empty() { vec!["*/*"] } else { accepted.clone() } {
+                    let request = Request::builder().method(method.to_uppercase().as_str()).uri(&target);
+                    let request = request.header("content-type", &kind).header("accept", accept);
+                    let answer = world.send(request.body(Body::from(body.clone())).unwrap()).await;
+                    assert_eq!(answer.status, StatusCode::OK, "{method} {target} {body}: {}", answer.text());
+                    let media = answer.header("content-type").split(';').next().unwrap().to_owned();
+                    assert!(
+                        accept == "*/*" || accept == media,
+                        "{method} {path} answers {media} instead of {accept}"
+                    );
+                    let described = &operation["responses"]["200"];
+                    let content = &described["content"][&media];
+                    assert!(content.is_object(), "{method} {path} answers {media}, which is not documented");
+                    for name in
+                        described["headers"].as_object().into_iter().flat_map(|headers| headers.keys())
+                    {
+                        assert!(answer.headers.contains_key(name), "{method} {path} {accept} has no {name}");
+                    }
+                    if media == "application/json" {
+                        let example = &content["example"];
+                        same_shape(&document, &content["schema"], &answer.json(), path);
+                        if example.is_object() {
+                            same_shape(&document, &content["schema"], example, &format!("{path} (example)"));
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// Each example of what is sent, with its media type; one without anything where nothing is sent.
+fn bodies(operation: &Value) -> Vec<(String, String)> {
+    let Some(kinds) = operation["requestBody"]["content"].as_object() else {
+        return vec![(String::new(), String::new())];
+    };
+    let mut bodies = Vec::new();
+    for (kind, body) in kinds {
+        let several = body["examples"].as_object().into_iter().flat_map(|examples| examples.values());
+        let values = several.map(|example| &example["value"]).chain(body.get("example"));
+        let before = bodies.len();
+        bodies.extend(values.map(|value| (kind.clone(), text_of(value))));
+        assert!(bodies.len() > before, "{kind} has no example");
+    }
+    bodies
+}
+
+#[tokio::test]
+async fn functions_are_listed_with_what_they_do() {
+    let world = World::new().await.with_rows().await;
+    let tables = world.get("/api/v1/tables").await.json();
+    let functions = tables["functions"].as_array().unwrap();
+    let own: Vec<&Value> = functions.iter().filter(|function| function["own"] == true).collect();
+    assert_eq!(own.len(), 9, "{own:?}");
+    for function in own {
+        let answer = world.ask(function["example"].as_str().unwrap(), "*/*").await;
+        assert_eq!(answer.status, StatusCode::OK, "{function}: {}", answer.text());
+    }
+    assert!(functions.iter().any(|function| function["name"] == "date_trunc" && function["own"] == false));
 }
 
 fn text_of(example: &Value) -> String {

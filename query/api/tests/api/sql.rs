@@ -1,4 +1,4 @@
-//! `POST /api/v1/sql` in its four formats.
+//! `POST /api/v1/sql` in its five formats, with parameters and limits.
 
 use arrow::ipc::reader::StreamReader;
 use futures::StreamExt;
@@ -40,11 +40,21 @@ async fn json_has_columns_rows_and_how_complete_they_are() {
 #[tokio::test]
 async fn json_in_is_as_good_as_text() {
     let world = World::new().await.with_rows().await;
-    let request = Request::post("/api/v1/sql").header("content-type", "application/json; charset=utf-8");
-    let answer = world.send(request.body(Body::from(r#"{"sql":"SELECT 1 AS one"}"#)).unwrap()).await;
-    assert_eq!(answer.json()["rows"], json!([[1]]));
-    for body in [r#"{"sql":1}"#, r#"{"query":"SELECT 1"}"#, "", r#"{"sql":" "}"#] {
-        let request = Request::post("/api/v1/sql").header("content-type", "application/json");
+    for body in [json!({ "sql": "SELECT 1 AS one" }), json!({ "query": "SELECT 1 AS one" })] {
+        assert_eq!(world.ask_json(&body, "*/*").await.json()["rows"], json!([[1]]));
+    }
+    for body in [
+        r#"{"sql":1}"#,
+        r#"{"question":"SELECT 1"}"#,
+        r#"{"query":"SELECT 1","sql":"SELECT 2"}"#,
+        r#"{"query":"SELECT $1","params":[[1]]}"#,
+        r#"{"query":"SELECT $1","params":[{"a":1}]}"#,
+        r#"{"query":"SELECT 1","limits":{"row":1}}"#,
+        r#"{"query":"SELECT 1","limits":{"rows":-1}}"#,
+        "",
+        r#"{"sql":" "}"#,
+    ] {
+        let request = Request::post("/api/v1/sql").header("content-type", "application/json; charset=utf-8");
         let answer = world.send(request.body(Body::from(body)).unwrap()).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
         assert_eq!(answer.json()["error"]["code"], "request.body", "{body}");
@@ -111,11 +121,175 @@ async fn arrow_is_a_stream_that_any_reader_takes() {
 }
 
 #[tokio::test]
+async fn parquet_is_a_file_that_any_reader_takes() {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let world = World::new().await.with_rows().await;
+    let sql = "SELECT f.time, f.client_process, client_bytes, f.end_time - f.time AS lasted, tls_alpn_offered
+               FROM flows f LEFT JOIN tls_handshakes USING (connection_id) ORDER BY 1";
+    let answer = world.ask(sql, "application/vnd.apache.parquet").await;
+    assert_eq!(answer.header("content-type"), "application/vnd.apache.parquet", "{}", answer.text());
+    let file = ParquetRecordBatchReaderBuilder::try_new(answer.body.clone()).unwrap();
+    let kinds: Vec<String> =
+        file.schema().fields().iter().map(|field| field.data_type().to_string()).collect();
+    assert_eq!(kinds[..3], ["Timestamp(ns, \"UTC\")", "Utf8", "Int64"]);
+    let rows: usize = file.build().unwrap().map(|batch| batch.unwrap().num_rows()).sum();
+    assert_eq!(rows, 10);
+    let none =
+        world.ask("SELECT time FROM flows WHERE client_port = 1", "application/vnd.apache.parquet").await;
+    let none = ParquetRecordBatchReaderBuilder::try_new(none.body).unwrap();
+    assert_eq!((none.metadata().file_metadata().num_rows(), none.schema().fields().len()), (0, 1));
+}
+
+/// A large file comes in several row groups, the first of them before the last row is known.
+#[tokio::test]
+async fn parquet_is_sent_while_it_is_written() {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let world = World::new().await;
+    let sql = "SELECT value FROM generate_series(1, 500000)";
+    let answer = world.ask(sql, "application/vnd.apache.parquet").await;
+    let file = ParquetRecordBatchReaderBuilder::try_new(answer.body).unwrap();
+    assert!(file.metadata().num_row_groups() > 2, "{}", file.metadata().num_row_groups());
+    assert_eq!(file.metadata().file_metadata().num_rows(), 500_000);
+    let endless = "SELECT value FROM generate_series(1, 1000000000000)";
+    let response =
+        world.router.clone().oneshot(question(endless, "application/vnd.apache.parquet")).await.unwrap();
+    let mut chunks = response.into_body().into_data_stream();
+    let mut bytes = 0;
+    while bytes < 100_000 {
+        bytes += chunks.next().await.unwrap().unwrap().len();
+    }
+    drop(chunks);
+    idle(&world.engine).await;
+}
+
+#[tokio::test]
+async fn parameters_are_values_by_their_json_type() {
+    let world = World::new().await.with_rows().await;
+    let now = now();
+    for (query, params, expected) in [
+        ("SELECT count(*) FROM flows WHERE server_port = $1", json!([443]), json!(5)),
+        (
+            "SELECT count(*) FROM flows WHERE server_port = $1 AND client_process = $2",
+            json!([443, "curl"]),
+            json!(1),
+        ),
+        ("SELECT count(*) FROM flows WHERE client_bytes > $1", json!([104.5]), json!(5)),
+        ("SELECT count(*) FROM flows WHERE (encryption = 'tls') = $1", json!([true]), json!(5)),
+        ("SELECT count(*) FROM flows WHERE $1 IS NULL", json!([null]), json!(10)),
+        ("SELECT count(*) FROM flows WHERE time > $1", json!(["2026-01-01T00:00:00Z"]), json!(10)),
+        ("SELECT count(*) FROM flows WHERE time < $1", json!(["1999-01-01T00:00:00+02:00"]), json!(0)),
+        ("SELECT $1", json!([18_446_744_073_709_551_615_u64]), json!("18446744073709551615")),
+        ("SELECT $1", json!([now]), json!(now.to_string())),
+    ] {
+        let answer = world.ask_json(&json!({ "query": query, "params": params }), "*/*").await;
+        assert_eq!(answer.status, StatusCode::OK, "{query} {params}: {}", answer.text());
+        assert_eq!(answer.json()["rows"], json!([[expected]]), "{query} {params}");
+    }
+    let missing = world.ask_json(&json!({ "query": "SELECT\n $1, $2", "params": [1] }), "text/csv").await;
+    assert_eq!(missing.status, StatusCode::BAD_REQUEST);
+    let error = &missing.json()["error"];
+    assert_eq!(
+        (&error["code"], &error["position"]),
+        (&json!("sql.parameter"), &json!({ "line": 2, "column": 6 }))
+    );
+    assert!(error["hint"].as_str().unwrap().contains("params"), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_can_lower_its_limits_and_not_raise_them() {
+    let world = World::new().await;
+    let many = "SELECT value FROM generate_series(1, 100000)";
+    let cut =
+        world.ask_json(&json!({ "query": many, "limits": { "rows": 5 } }), "application/json").await.json();
+    assert_eq!((&cut["row_count"], &cut["truncated"]), (&json!(5), &json!(true)));
+    let request =
+        Request::post("/api/v1/sql").header("content-type", "application/json").header("accept", "text/csv");
+    let body = json!({ "query": many, "limits": { "rows": 5 } }).to_string();
+    let response = world.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+    assert!(to_bytes(response.into_body(), MOST_BYTES).await.is_err(), "a part must not look whole");
+    for (limits, code, status) in [
+        (json!({ "time_ms": 50 }), "limit.time", StatusCode::UNPROCESSABLE_ENTITY),
+        (json!({ "memory_bytes": 100_000 }), "limit.memory", StatusCode::UNPROCESSABLE_ENTITY),
+        (json!({ "time_ms": 3_600_000 }), "request.limits", StatusCode::BAD_REQUEST),
+        (json!({ "memory_bytes": 1_u64 << 50 }), "request.limits", StatusCode::BAD_REQUEST),
+        (json!({ "rows": 0 }), "request.limits", StatusCode::BAD_REQUEST),
+    ] {
+        let query = "SELECT array_agg(value) FROM generate_series(1, 100000000)";
+        let answer = world.ask_json(&json!({ "query": query, "limits": limits }), "*/*").await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (status, &json!(code)), "{limits}");
+        assert!(answer.json()["error"]["hint"].is_string(), "{limits}");
+    }
+}
+
+#[tokio::test]
+async fn who_finds_no_turn_is_told_when_to_ask_again() {
+    let world = World::with(Limits { at_once: 1, waiting: 0, threads: 2, ..Limits::default() }).await;
+    let sql = "SELECT value FROM generate_series(1, 1000000000000)";
+    let response = world.router.clone().oneshot(question(sql, "text/csv")).await.unwrap();
+    for path in ["/api/v1/flows", "/api/v1/export?format=csv"] {
+        assert_eq!(world.get(path).await.status, StatusCode::TOO_MANY_REQUESTS, "{path}");
+    }
+    let busy = world.ask("SELECT 1", "*/*").await;
+    assert_eq!((busy.status, busy.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    assert_eq!(busy.json()["error"]["code"], "limit.busy");
+    assert!(busy.json()["error"]["hint"].is_string());
+    let grpc = weir_api::jaeger::grpc::query(&world.api).await.into_axum_router();
+    let status = async |path: &str| {
+        let request =
+            Request::post(path).header("content-type", "application/grpc").body(Body::empty()).unwrap();
+        let response = grpc.clone().oneshot(request).await.unwrap();
+        response.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned())
+    };
+    assert_eq!(
+        status("/jaeger.api_v3.QueryService/GetServices").await.as_deref(),
+        Some("8"),
+        "RESOURCE_EXHAUSTED"
+    );
+    assert_ne!(status("/grpc.health.v1.Health/Check").await.as_deref(), Some("8"));
+    // What isn't asked of the engine on a caller's behalf needs no turn.
+    for path in ["/readyz", "/api/v1/status", "/api/v1/tables"] {
+        assert_eq!(world.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    drop(response);
+    idle(&world.engine).await;
+    assert_eq!(world.ask("SELECT 1", "*/*").await.status, StatusCode::OK);
+}
+
+const FORMATS: [&str; 5] = [
+    "application/json",
+    "text/csv",
+    "application/x-ndjson",
+    "application/vnd.apache.arrow.stream",
+    "application/vnd.apache.parquet",
+];
+
+#[tokio::test]
+async fn every_format_says_how_complete_it_is() {
+    let world = World::new().await.with_rows().await;
+    for accept in FORMATS {
+        let answer = world.ask("SELECT count(*) FROM flows", accept).await;
+        assert!(answer.header("content-type").starts_with(accept), "{accept}");
+        let completeness: Value = serde_json::from_str(answer.header("x-weir-completeness")).unwrap();
+        assert_eq!(completeness["complete"], true, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_format_has_no_room_for_is_said() {
+    let world = World::new().await;
+    let answer =
+        world.ask("SELECT INTERVAL '1 month 3 seconds' AS i", "application/vnd.apache.parquet").await;
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["code"]),
+        (StatusCode::BAD_REQUEST, &json!("sql.invalid"))
+    );
+    assert!(answer.json()["error"]["hint"].as_str().unwrap().contains("CAST"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn what_is_wrong_has_a_place_and_a_hint_in_every_format() {
     let world = World::new().await;
-    for accept in
-        ["application/json", "text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"]
-    {
+    for accept in FORMATS {
         let answer = world.ask("SELECT clint_ip FROM flows", accept).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{accept}");
         assert_eq!(
@@ -140,7 +314,7 @@ async fn what_is_wrong_has_a_place_and_a_hint_in_every_format() {
 async fn an_error_on_the_way_breaks_the_transfer_off() {
     let world = World::new().await;
     let sql = "SELECT 100 / (value - 60000) FROM generate_series(1, 100000)";
-    for accept in ["text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"] {
+    for accept in &FORMATS[1..] {
         let response = world.router.clone().oneshot(question(sql, accept)).await.unwrap();
         let body = to_bytes(response.into_body(), MOST_BYTES).await;
         assert!(body.is_err(), "{accept}: a part must not look whole");

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 /// Every path below a folder.
-fn paths(folder: &Path) -> BTreeSet<PathBuf> {
+pub(crate) fn paths(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
+        // What is spilled comes and goes.
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path.clone());
@@ -21,59 +22,172 @@ fn paths(folder: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
+/// Every kind of statement that the parser knows and that is no question. `{out}` is a file that must not come to be.
+const STATEMENTS: [&str; 96] = [
+    "CREATE TABLE t AS SELECT * FROM flows",
+    "CREATE TABLE t (x INT)",
+    "CREATE TEMPORARY TABLE t (x INT)",
+    "CREATE OR REPLACE TABLE flows AS SELECT 1 AS time",
+    "CREATE VIEW v AS SELECT 1",
+    "CREATE MATERIALIZED VIEW v AS SELECT 1",
+    "CREATE SCHEMA s",
+    "CREATE DATABASE d",
+    "CREATE EXTERNAL TABLE passwd (line VARCHAR) STORED AS CSV LOCATION '/etc/passwd'",
+    "CREATE UNBOUNDED EXTERNAL TABLE t STORED AS PARQUET LOCATION '{out}'",
+    "CREATE FUNCTION one() RETURNS INT RETURN 1",
+    "CREATE INDEX i ON flows (time)",
+    "CREATE ROLE r",
+    "CREATE USER u",
+    "CREATE SEQUENCE s",
+    "CREATE TYPE t AS (x INT)",
+    "CREATE DOMAIN d AS INT",
+    "CREATE EXTENSION e",
+    "CREATE TRIGGER t BEFORE INSERT ON flows FOR EACH ROW EXECUTE FUNCTION f()",
+    "CREATE POLICY p ON flows",
+    "CREATE SERVER s FOREIGN DATA WRAPPER w",
+    "CREATE MACRO m(a) AS a + 1",
+    "CREATE SECRET (TYPE s3)",
+    "CREATE VIRTUAL TABLE t USING fts5(x)",
+    "DROP TABLE flows",
+    "DROP TABLE IF EXISTS flows, spans CASCADE",
+    "DROP VIEW IF EXISTS flows",
+    "DROP SCHEMA public",
+    "DROP DATABASE weir",
+    "DROP FUNCTION p50",
+    "DROP INDEX i",
+    "DROP ROLE r",
+    "DROP SEQUENCE s",
+    "DROP TRIGGER t ON flows",
+    "DROP EXTENSION e",
+    "ALTER TABLE flows ADD COLUMN x INT",
+    "ALTER TABLE flows RENAME TO f",
+    "ALTER VIEW v AS SELECT 1",
+    "ALTER INDEX i RENAME TO j",
+    "ALTER SCHEMA s RENAME TO t",
+    "ALTER USER u SET x = 1",
+    "INSERT INTO flows (time) VALUES (now())",
+    "INSERT INTO flows SELECT * FROM flows",
+    "INSERT OVERWRITE flows SELECT * FROM flows",
+    "REPLACE INTO flows VALUES (1)",
+    "UPDATE flows SET client_bytes = 0",
+    "DELETE FROM flows",
+    "DELETE FROM flows WHERE client_bytes = 1",
+    "TRUNCATE TABLE flows",
+    "MERGE INTO flows USING flows f ON true WHEN MATCHED THEN DELETE",
+    "COPY flows TO '{out}'",
+    "COPY (SELECT * FROM flows) TO '{out}' STORED AS CSV",
+    "COPY flows TO '{out}' STORED AS PARQUET PARTITIONED BY (client_ip)",
+    "EXPLAIN COPY flows TO '{out}'",
+    "EXPLAIN ANALYZE COPY flows TO '{out}'",
+    "EXPLAIN ANALYZE INSERT INTO flows (time) VALUES (now())",
+    "EXPLAIN ANALYZE DELETE FROM flows",
+    "EXPLAIN CREATE TABLE t AS SELECT 1",
+    "SET datafusion.execution.batch_size = 1",
+    "SET TIME ZONE '+08:00'",
+    "SET ROLE r",
+    "SET TRANSACTION READ WRITE",
+    "RESET datafusion.execution.batch_size",
+    "RESET ALL",
+    "PREPARE p AS SELECT 1",
+    "EXECUTE p",
+    "EXECUTE IMMEDIATE 'DROP TABLE flows'",
+    "DEALLOCATE p",
+    "BEGIN",
+    "START TRANSACTION",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT s",
+    "RELEASE SAVEPOINT s",
+    "DECLARE c CURSOR FOR SELECT 1",
+    "FETCH NEXT FROM c",
+    "CLOSE c",
+    "DISCARD ALL",
+    "CALL f()",
+    "LOAD 'httpfs'",
+    "INSTALL httpfs",
+    "ATTACH DATABASE 'x' AS y",
+    "DETACH DATABASE y",
+    "PRAGMA x = 1",
+    "GRANT ALL ON flows TO public",
+    "REVOKE ALL ON flows FROM public",
+    "COMMENT ON TABLE flows IS 'mine'",
+    "ANALYZE TABLE flows",
+    "VACUUM flows",
+    "LOCK TABLE flows",
+    "USE weir",
+    "KILL QUERY 1",
+    "FLUSH TABLES",
+    "CACHE TABLE flows",
+    "WITH gone AS (DELETE FROM flows RETURNING *) SELECT * FROM gone",
+    "SELECT * INTO copy FROM flows",
+];
+
 #[tokio::test]
 async fn what_would_change_something_is_refused() {
     let world = World::new().await.with_flows().await;
     let before = paths(world.dir.path());
-    let out = world.dir.path().join("out.csv");
-    let out = out.display();
-    for sql in [
-        "CREATE TABLE t AS SELECT * FROM flows".to_owned(),
-        "CREATE VIEW v AS SELECT 1".to_owned(),
-        "CREATE SCHEMA s".to_owned(),
-        "CREATE DATABASE d".to_owned(),
-        "CREATE OR REPLACE TABLE flows AS SELECT 1 AS time".to_owned(),
-        "CREATE EXTERNAL TABLE passwd (line VARCHAR) STORED AS CSV LOCATION '/etc/passwd'".to_owned(),
-        "CREATE FUNCTION one() RETURNS INT RETURN 1".to_owned(),
-        "DROP TABLE flows".to_owned(),
-        "DROP VIEW IF EXISTS flows".to_owned(),
-        "INSERT INTO flows (time) VALUES (now())".to_owned(),
-        "DELETE FROM flows".to_owned(),
-        "UPDATE flows SET client_bytes = 0".to_owned(),
-        "TRUNCATE TABLE flows".to_owned(),
-        format!("COPY flows TO '{out}'"),
-        format!("COPY (SELECT * FROM flows) TO '{out}' STORED AS CSV"),
-        format!("EXPLAIN ANALYZE COPY flows TO '{out}'"),
-        "EXPLAIN ANALYZE INSERT INTO flows (time) VALUES (now())".to_owned(),
-        "EXPLAIN CREATE TABLE t AS SELECT 1".to_owned(),
-        "SET datafusion.execution.batch_size = 1".to_owned(),
-        "RESET datafusion.execution.batch_size".to_owned(),
-        "PREPARE p AS SELECT 1".to_owned(),
-    ] {
-        let error = world.engine.collect(&sql, 10).await.expect_err(&sql);
-        assert_eq!(error.code, "sql.read_only", "{sql}: {error:?}");
-        assert!(error.hint.is_some(), "{sql}");
+    let out = world.dir.path().join("out.csv").display().to_string();
+    let mut wrong = Vec::new();
+    for statement in STATEMENTS {
+        let sql = statement.replace("{out}", &out);
+        let after = world.engine.collect(format!("{sql}; SELECT 1"), 10).await.expect_err(&sql);
+        assert!(["sql.read_only", "sql.syntax"].contains(&after.code), "{sql}: {after:?}");
+        for sql in [sql.clone(), format!("SELECT 1; {sql}")] {
+            let error = world.engine.collect(&sql, 10).await.expect_err(&sql);
+            if error.code != "sql.read_only" || error.hint.is_none() {
+                wrong.push((sql, error));
+            }
+        }
     }
-    // Some of it isn't even SQL that we know; nothing of it may do anything.
-    for sql in [
-        "SELECT 1; DROP TABLE flows",
-        "MERGE INTO flows USING flows f ON true WHEN MATCHED THEN DELETE",
-        "ALTER TABLE flows ADD COLUMN x INT",
-        "GRANT ALL ON flows TO public",
-        "ATTACH DATABASE 'x' AS y",
-        "LOAD 'httpfs'",
-        "EXECUTE p",
-        "BEGIN",
-        "COMMIT",
-        "CALL f()",
-        "WITH gone AS (DELETE FROM flows RETURNING *) SELECT * FROM gone",
-        "SELECT * INTO copy FROM flows",
-    ] {
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // And some that it doesn't know.
+    for sql in
+        ["CREATE STAGE s", "ALTER ROLE r SUPERUSER", "COPY flows FROM '/etc/passwd'", "LISTEN c", "NOTIFY c"]
+    {
         let error = world.engine.collect(sql, 10).await.expect_err(sql);
-        assert!(error.is_askers(), "{sql}: {error:?}");
+        assert!(["sql.read_only", "sql.syntax"].contains(&error.code), "{sql}: {error:?}");
     }
+    let several = world.engine.collect("SELECT 1; SELECT 2", 10).await.expect_err("two questions");
+    assert_eq!((several.code, several.hint.is_some()), ("sql.several", true));
     assert_eq!(world.rows("SELECT count(*), sum(client_bytes) FROM flows").await, ["300|44850"]);
     assert_eq!(paths(world.dir.path()), before);
+}
+
+/// What describes tables and settings is a question as any other.
+#[tokio::test]
+async fn the_information_schema_and_plans_may_be_read() {
+    let world = World::new().await.with_flows().await;
+    for sql in [
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'flows'",
+        "SELECT * FROM information_schema.schemata",
+        "SELECT * FROM information_schema.routines",
+        "SHOW TABLES",
+        "SHOW COLUMNS FROM flows",
+        "SHOW FUNCTIONS LIKE 'p5%'",
+        "SHOW datafusion.execution.batch_size",
+        "DESCRIBE flows",
+        "EXPLAIN SELECT 1",
+        "VALUES (1), (2)",
+    ] {
+        assert!(!world.rows(sql).await.is_empty(), "{sql}");
+    }
+}
+
+/// A plan says what is read, filtered and how; a plan with figures also how many rows and how long.
+#[tokio::test]
+async fn a_plan_says_what_a_question_costs() {
+    let world = World::new().await.with_flows().await;
+    let sql = "SELECT client_process, count(*) FROM flows WHERE time >= '2023-11-14T23:00:00Z' AND client_bytes > 150 GROUP BY 1";
+    let plan = world.rows(format!("EXPLAIN {sql}")).await.join("\n");
+    for word in ["DataSourceExec", "FilterExec", "AggregateExec", "CompactExec", "client_bytes", "parquet"] {
+        assert!(plan.contains(word), "{word} is not in {plan}");
+    }
+    assert_eq!(plan.matches(".parquet").count(), 1, "one file of two is old: {plan}");
+    let measured = world.rows(format!("EXPLAIN ANALYZE {sql}")).await.join("\n");
+    for word in ["output_rows=", "elapsed_compute=", "bytes_scanned="] {
+        assert!(measured.contains(word), "{word} is not in {measured}");
+    }
 }
 
 #[tokio::test]

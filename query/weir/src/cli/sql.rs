@@ -39,8 +39,12 @@ enum Format {
     Json,
     /// CSV with a header line.
     Csv,
+    /// One JSON object a line.
+    Ndjson,
     /// Arrow IPC stream.
     Arrow,
+    /// A Parquet file.
+    Parquet,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -58,7 +62,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let accept = match args.format {
         Format::Table | Format::Json => "application/json",
         Format::Csv => "text/csv",
+        Format::Ndjson => "application/x-ndjson",
         Format::Arrow => "application/vnd.apache.arrow.stream",
+        Format::Parquet => "application/vnd.apache.parquet",
     };
     let request = reqwest::Client::new()
         .post(format!("{}/api/v1/sql", args.server.trim_end_matches('/')))

@@ -52,16 +52,20 @@ pub(crate) struct Addresses {
     /// What a Jaeger asks (gRPC) that has Weir as its remote storage; spans that it stores are taken, too.
     #[arg(long, env = "WEIR_JAEGER_STORAGE", default_value = "127.0.0.1:17271", value_name = "ADDR:PORT")]
     pub(crate) jaeger_storage: SocketAddr,
+    /// Questions in SQL over Arrow Flight SQL, for ADBC and JDBC.
+    #[arg(long, env = "WEIR_FLIGHT_SQL", default_value = "127.0.0.1:8483", value_name = "ADDR:PORT")]
+    pub(crate) flight_sql: SocketAddr,
 }
 
 impl Addresses {
     /// What listens where, for people: name, flag, address.
-    pub(crate) fn described(&self) -> [(&'static str, &'static str, SocketAddr); 7] {
+    pub(crate) fn described(&self) -> [(&'static str, &'static str, SocketAddr); 8] {
         [
             ("web page and API", "--http", self.http),
             ("Jaeger's HTTP API", "--jaeger", self.jaeger),
             ("Jaeger's gRPC APIs", "--jaeger-grpc", self.jaeger_grpc),
             ("Jaeger's remote storage", "--jaeger-storage", self.jaeger_storage),
+            ("Flight SQL", "--flight-sql", self.flight_sql),
             ("probes (Flight)", "--flight", self.flight),
             ("OTLP over gRPC", "--otlp-grpc", self.otlp_grpc),
             ("OTLP over HTTP", "--otlp-http", self.otlp_http),
@@ -75,6 +79,7 @@ impl Addresses {
             ("jaeger", self.jaeger),
             ("jaeger_grpc", self.jaeger_grpc),
             ("jaeger_storage", self.jaeger_storage),
+            ("flight_sql", self.flight_sql),
             ("flight", self.flight),
             ("otlp_grpc", self.otlp_grpc),
             ("otlp_http", self.otlp_http),

@@ -4,6 +4,7 @@
 mod groups;
 mod sketch;
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -11,7 +12,7 @@ use datafusion::common::{Result, not_impl_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, Signature, Volatility,
 };
 use datafusion::prelude::SessionContext;
 
@@ -21,18 +22,49 @@ use groups::{Alone, Groups};
 const ALL: [(&str, u32); 5] = [("p50", 500), ("p75", 750), ("p90", 900), ("p95", 950), ("p99", 990)];
 
 /// Adds them to a session.
-pub(crate) fn register(context: &SessionContext) {
+pub(super) fn register(context: &SessionContext) {
     for (name, thousandths) in ALL {
         let signature = Signature::exact(vec![DataType::Float64], Volatility::Immutable);
-        context.register_udaf(AggregateUDF::new_from_impl(Percentile { name, thousandths, signature }));
+        let share = f64::from(thousandths) / 1000.0;
+        let documentation = super::documentation(
+            &format!("{name}(x)"),
+            &format!(
+                "The value that {} % of the values are at most: exact for few, of more within half a percent, so that its memory \
+                 doesn't grow with the rows. percentile_cont({share}) WITHIN GROUP (ORDER BY x) is always exact.",
+                thousandths / 10
+            ),
+            &format!("SELECT server_name, {name}(rtt_us) AS rtt_us FROM flows GROUP BY server_name"),
+        );
+        context.register_udaf(AggregateUDF::new_from_impl(Percentile {
+            name,
+            thousandths,
+            signature,
+            documentation,
+        }));
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Percentile {
     name: &'static str,
     thousandths: u32,
     signature: Signature,
+    documentation: Documentation,
+}
+
+// There is one of each name.
+impl PartialEq for Percentile {
+    fn eq(&self, other: &Percentile) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Percentile {}
+
+impl Hash for Percentile {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 impl Percentile {
@@ -59,6 +91,10 @@ impl AggregateUDFImpl for Percentile {
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(DataType::Float64)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
