@@ -6,6 +6,7 @@
 //! | `kinds.rs`  | the kinds of column: Rust value ↔ Arrow array                         |
 //! | `dictionary.rs` | texts that repeat → a dictionary array                              |
 //! | `tables/`   | one file a table: columns, units, docs, names in other vocabularies    |
+//! | `rollup.rs` | which columns a table's one-minute roll-up keeps and sums                |
 //! | `capture.rs` | a capture on demand: what is asked for, the filter's language              |
 //! | `kubernetes.rs` | how Weir's view of Kubernetes is                                   |
 //! | `batch.rs`  | batch metadata, schema versions, conforming an older or newer batch    |
@@ -21,6 +22,7 @@ mod dictionary;
 pub mod ids;
 pub mod kinds;
 pub mod kubernetes;
+pub mod rollup;
 pub mod schema;
 pub mod tables;
 pub mod time;

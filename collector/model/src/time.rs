@@ -12,10 +12,9 @@ pub fn interval_start(time: i64, interval_ns: i64) -> i64 {
     time - time.rem_euclid(interval_ns)
 }
 
-/// The hour that holds `time`, as `(days since the epoch, hour of the day)`: the store's partitions.
-pub fn day_and_hour(time: i64) -> (i64, u8) {
-    let hours = time.div_euclid(3600 * SECOND_NS);
-    (hours.div_euclid(24), hours.rem_euclid(24) as u8)
+/// The day (UTC) that holds `time`, in days since the epoch: the store's partitions.
+pub fn day(time: i64) -> i64 {
+    time.div_euclid(24 * 3600 * SECOND_NS)
 }
 
 /// `YYYY-MM-DD` of a number of days since the epoch (proleptic Gregorian calendar).

@@ -5,7 +5,7 @@
 //! | part | what it holds | where it is full |
 //! |---|---|---|
 //! | rows | the newest rows, until they are in files | the largest table is sealed; then appends wait |
-//! | sealing | one column at a time, and the files | [`StoreConfig::seal_bytes`] are sealed at a time |
+//! | sealing | one column at a time, and the files; or files that are merged | [`StoreConfig::seal_bytes`] are sealed at a time, few files merged, and only while rows leave room |
 //! | intake | batches and requests, from when they are read until they are durable | senders are asked to come again |
 //! | traces | exchanges until their trace is known | the oldest get the trace that is known by then, and are counted |
 //! | metrics | requests and connections until all that may tell of them did, for the service graph | the oldest are counted by what is known |
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_stitch::traces;
-use weir_store::StoreConfig;
+use weir_store::{Compaction, StoreConfig};
 
 /// What isn't divided: threads, what senders have sent in part, a probe in the same process.
 const PROGRAM_BYTES: usize = 112 << 20;
@@ -33,6 +33,10 @@ const USABLE: (usize, usize) = (1, 2);
 const TURN_BYTES: usize = 6 << 10;
 /// A request that waits for its other spans, a connection that waits for its other end, and one that is remembered.
 const REQUEST_BYTES: usize = 2 << 10;
+/// What merging takes in all, of the memory that the newest rows don't need at the time.
+const MERGING_BYTES: usize = 48 << 20;
+/// A file that is merged with others: its keys' pages, and where its pages are.
+const MERGED_BYTES: usize = 1 << 20;
 /// A version of an object of Kubernetes', with its claims.
 const OBJECT_BYTES: usize = 1 << 10;
 /// The largest batch: a collector with little memory takes what probes send all the same, one at a time.
@@ -55,6 +59,8 @@ pub struct Shares {
     pub names: usize,
     /// Questions, bytes.
     pub queries: usize,
+    /// Rows on their way into files, and files on their way into larger ones, bytes.
+    pub sealing: usize,
 }
 
 impl Shares {
@@ -67,7 +73,6 @@ impl Shares {
     pub fn of(limit: usize) -> Shares {
         let usable = (limit.max(Shares::LEAST) - PROGRAM_BYTES) / USABLE.1 * USABLE.0;
         let part = usable / 16;
-        // The two parts that are left are sealing's.
         Shares {
             rows: part * 4,
             intake: part * 2,
@@ -76,6 +81,7 @@ impl Shares {
             pairing: part,
             names: part * 2,
             queries: part * 3,
+            sealing: part * 2,
         }
     }
 
@@ -83,7 +89,11 @@ impl Shares {
     pub fn store(&self, dir: PathBuf) -> StoreConfig {
         let whole = StoreConfig::default();
         let seal_bytes = whole.seal_bytes.min(self.rows / 4);
-        StoreConfig { dir, seal_bytes, memory_bytes: self.rows, ..whole }
+        // Merging has sealing's memory when that has not, but for what it keeps of each file.
+        let most_files = (self.sealing / MERGED_BYTES).clamp(4, whole.compaction.most_files);
+        let pressed_bytes = self.rows.saturating_sub(MERGING_BYTES).clamp(self.rows / 16, self.rows / 4);
+        let compaction = Compaction { most_files, pressed_bytes, ..whole.compaction };
+        StoreConfig { dir, seal_bytes, memory_bytes: self.rows, compaction, ..whole }
     }
 
     /// What one batch may be.
@@ -231,8 +241,9 @@ mod tests {
     #[test]
     fn the_parts_are_no_more_than_the_whole() {
         for limit in [0, Shares::LEAST, Shares::DEFAULT, 64 << 30] {
-            let Shares { rows, intake, traces, metrics, pairing, names, queries } = Shares::of(limit);
-            let all = rows + intake + traces + metrics + pairing + names + queries + PROGRAM_BYTES;
+            let Shares { rows, intake, traces, metrics, pairing, names, queries, sealing } =
+                Shares::of(limit);
+            let all = rows + intake + traces + metrics + pairing + names + queries + sealing + PROGRAM_BYTES;
             assert!(all < limit.max(Shares::LEAST), "{all} of {limit}");
         }
     }

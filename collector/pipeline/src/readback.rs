@@ -34,7 +34,7 @@ where
         if rows.len() >= most {
             break;
         }
-        match store.read_segment(segment, columns, most, read.clone()).await {
+        match store.read_segment(segment, columns, since, most, read.clone()).await {
             Ok(more) => rows.extend(more),
             Err(err) => {
                 warn!(table = table.name, path = %segment.path, %err, "a file can't be read back: what it tells is missing");

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 use tracing::warn;
 
-pub(crate) use state::{Commit, FileEntry, State};
+pub(crate) use state::{Commit, FileEntry, RollUpEntry, State};
 
 use crate::StoreError;
 use crate::objects::Objects;
@@ -33,6 +33,8 @@ pub(crate) struct Catalog {
     state: State,
     /// The number of the last commit.
     last: u64,
+    /// The commit after it, which was never finished.
+    unfinished: Option<Path>,
 }
 
 /// What lies in the catalog's folder.
@@ -44,9 +46,18 @@ struct Listing {
 
 impl Catalog {
     pub(crate) async fn load(objects: Objects) -> Result<Catalog, StoreError> {
+        let mut catalog = Catalog::read(objects).await?;
+        if let Some(path) = catalog.unfinished.take() {
+            catalog.objects.delete(&path).await?;
+        }
+        Ok(catalog)
+    }
+
+    /// The same, and nothing is changed.
+    pub(crate) async fn read(objects: Objects) -> Result<Catalog, StoreError> {
         let listing = list(&objects).await?;
         let (state, checkpoint) = newest_checkpoint(&objects, &listing).await?;
-        let mut catalog = Catalog { objects, state, last: checkpoint };
+        let mut catalog = Catalog { objects, state, last: checkpoint, unfinished: None };
         let newest = listing.commits.last().copied().unwrap_or(0);
         for number in listing.commits.into_iter().filter(|number| *number > checkpoint) {
             if number != catalog.last + 1 {
@@ -108,7 +119,7 @@ impl Catalog {
             // Power was lost while it was written: nobody was told of it, and its rows are still in the log.
             Err(err) if number == newest && is_unfinished(&bytes, &err) => {
                 warn!(%path, "the last commit was never finished; its rows come from the log");
-                self.objects.delete(&path).await?;
+                self.unfinished = Some(path);
                 Ok(false)
             }
             Err(err) => Err(StoreError::Catalog { path: path.to_string(), reason: err.to_string() }),

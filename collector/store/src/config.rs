@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::{Compaction, Retention};
+
 /// Where the store lies and when it seals.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -18,6 +20,16 @@ pub struct StoreConfig {
     pub seal_age: Duration,
     /// Size at which a new log file is begun.
     pub wal_segment_bytes: u64,
+    /// When small files are merged.
+    pub compaction: Compaction,
+    /// How long rows are kept.
+    pub retention: Retention,
+    /// A test: after so many steps the store can write nothing more, as if its process had been stopped there.
+    #[cfg(test)]
+    pub(crate) steps: Option<u64>,
+    /// A test: when rows come into files, ns.
+    #[cfg(test)]
+    pub(crate) came: Option<i64>,
 }
 
 impl Default for StoreConfig {
@@ -29,6 +41,12 @@ impl Default for StoreConfig {
             memory_bytes: 256 << 20,
             seal_age: Duration::from_mins(10),
             wal_segment_bytes: 64 << 20,
+            compaction: Compaction::default(),
+            retention: Retention::default(),
+            #[cfg(test)]
+            steps: None,
+            #[cfg(test)]
+            came: None,
         }
     }
 }

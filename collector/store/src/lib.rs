@@ -12,20 +12,27 @@
 //! | `memtable.rs`  | one table's newest rows                                                         |
 //! | `seen.rs`      | which batches were stored, so that a resent one is stored once                   |
 //! | `seal.rs`      | memory → files: when, in which order, and what makes it atomic                  |
-//! | `segment/`     | sorted rows → one Parquet file an hour                                          |
+//! | `segment/`     | sorted rows → one Parquet file a day                                           |
+//! | `replace.rs`   | files give way to others, or to nothing, while readers go on                      |
+//! | `compact.rs`   | many small files → few large ones                                                 |
+//! | `retain.rs`    | what is deleted for its age, or for want of room                                  |
+//! | `check.rs`     | whether everything is readable, without changing anything                         |
 //! | `catalog/`     | which files a table has: commits and checkpoints                                |
 //! | `lag.rs`       | what the log holds that no file does, and what waits for the log                |
 //! | `scan.rs`      | a consistent view for a reader, whose files outlive it                          |
+//! | `source.rs`    | a file's bytes by their place                                                     |
 //! | `objects.rs`   | the object store, made durable                                                  |
 //! | `quarantine.rs`| damaged files are set aside and reported, the rest stays readable               |
 //!
-//! The folder: `LOCK`, `wal/`, `catalog/`, `tables/<table>/date=YYYY-MM-DD/hour=HH/*.parquet`, `quarantine/`; format
-//! in `collector/adr/0001-store-format.md`; `spill/` and `export/` beside them are others'. **Invariant**: the only code that knows this layout; a row is in memory
-//! or in exactly one file of a snapshot. Not here: retention and compaction (files are only added), queries.
+//! The folder: `LOCK`, `wal/`, `catalog/`, `tables/<table>/date=YYYY-MM-DD/*.parquet`, `rollups/`, `quarantine/`; format in
+//! `collector/adr/0001-store-format.md`; `spill/` and `export/` beside them are others'. **Invariant**: the only code that
+//! knows this layout; a row is in memory or in exactly one file of a snapshot. Not here: queries.
 
 mod arrivals;
 mod catalog;
+mod check;
 mod commit;
+mod compact;
 mod config;
 mod error;
 mod lag;
@@ -33,17 +40,25 @@ mod memtable;
 mod objects;
 mod quarantine;
 mod read;
+mod replace;
+mod retain;
 mod scan;
 mod seal;
 mod seen;
 mod segment;
+mod source;
+#[cfg(test)]
+mod stops;
 mod store;
 mod view;
 pub mod wal;
 
 pub use arrivals::{Arrivals, Change, Lacking};
+pub use check::{Checked, CheckedTable, check};
+pub use compact::{Compacted, Compaction};
 pub use config::StoreConfig;
 pub use error::StoreError;
 pub use lag::Lag;
-pub use scan::{Segment, Snapshot};
+pub use retain::Retention;
+pub use scan::{RollUpFile, Segment, Snapshot};
 pub use store::{Opened, Part, Store, TableStats};

@@ -3,13 +3,17 @@
 use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
 
 use crate::objects::Objects;
 use crate::scan::Segment;
+use crate::source::Source;
 use crate::{Store, StoreError};
 
 impl Store {
-    /// What `read` takes from a file's rows, of these `columns`, or of all where none are named; not much more than `most`.
+    /// What `read` takes from a file's rows of `since` (ns) and later, and of some that are earlier; of these `columns`, or of
+    /// all where none are named; the latest first, by and large, and not much more than `most`.
     ///
     /// # Errors
     /// Where the file can't be read, or read as Parquet.
@@ -17,6 +21,7 @@ impl Store {
         &self,
         segment: &Segment,
         columns: &'static [&'static str],
+        since: i64,
         most: usize,
         read: F,
     ) -> Result<Vec<T>, StoreError>
@@ -24,7 +29,7 @@ impl Store {
         T: Send + 'static,
         F: FnMut(&RecordBatch) -> Vec<T> + Send + 'static,
     {
-        of_file(&self.inner().objects, segment, columns, most, read).await
+        of_file(&self.inner().objects, segment, columns, since, most, read).await
     }
 }
 
@@ -32,6 +37,7 @@ pub(crate) async fn of_file<T, F>(
     objects: &Objects,
     segment: &Segment,
     columns: &'static [&'static str],
+    since: i64,
     most: usize,
     mut read: F,
 ) -> Result<Vec<T>, StoreError>
@@ -39,16 +45,22 @@ where
     T: Send + 'static,
     F: FnMut(&RecordBatch) -> Vec<T> + Send + 'static,
 {
-    // One hour of one table at most: read whole.
-    let file = objects.read(&segment.path).await?;
+    let path = objects.on_disk(&segment.path);
+    // The snapshot that names the file may be gone before this has read it.
+    let file = segment.file.clone();
     let read = move || {
-        let mut rows = Vec::new();
-        let mut builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+        let _file = file;
+        let mut builder = ParquetRecordBatchReaderBuilder::try_new(Source::open(&path)?)?;
         if !columns.is_empty() {
             let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
             builder = builder.with_projection(wanted);
         }
-        for batch in builder.build()? {
+        // Files are sorted by time, by and large: the latest rows are in the last groups.
+        let groups = builder.metadata().row_groups().iter().enumerate().rev();
+        let groups = groups.filter(|(_, group)| latest(group).is_none_or(|latest| latest >= since));
+        let groups = groups.map(|(number, _)| number).collect();
+        let mut rows = Vec::new();
+        for batch in builder.with_row_groups(groups).build()? {
             rows.extend(read(&batch?));
             if rows.len() >= most {
                 break;
@@ -58,4 +70,12 @@ where
     };
     let task = tokio::task::spawn_blocking(read).await;
     task.unwrap_or_else(|err| Err(StoreError::Wal(format!("reading panicked: {err}"))))
+}
+
+/// The time of a group's latest row; the first column is the rows' time.
+fn latest(group: &RowGroupMetaData) -> Option<i64> {
+    match group.column(0).statistics()? {
+        Statistics::Int64(times) => times.max_opt().copied(),
+        _ => None,
+    }
 }

@@ -14,15 +14,15 @@ use object_store::path::Path;
 use tracing::{debug, warn};
 use weir_model::{Table, tables};
 
-use crate::StoreError;
 use crate::arrivals::Arrivals;
-use crate::catalog::{Commit, FORMAT, FileEntry};
+use crate::catalog::{Commit, FileEntry};
 use crate::memtable::Frozen;
 use crate::scan::Segment;
 use crate::segment::{self, Encoded};
 use crate::store::Inner;
 use crate::view::index_of;
 use crate::wal::{self, Position};
+use crate::{StoreError, commit};
 
 /// How often ages are looked at; also the pause after a sealing that failed.
 const TICK: Duration = Duration::from_millis(500);
@@ -136,7 +136,7 @@ async fn seal_frozen(
         files.push(put(&inner, table, upto, number, file).await?);
     }
     let rows: u64 = files.iter().map(|file| file.rows).sum();
-    commit(&inner, table, files, upto).await?;
+    name(&inner, table, files, upto).await?;
     debug!(table = table.name, rows, "sealed");
     trim(&inner);
     Ok(())
@@ -156,11 +156,14 @@ async fn put(
     let path = format!("tables/{}/{partition}/{name}", table.name);
     let size = bytes.len() as u64;
     inner.objects.create(&Path::from(path.as_str()), bytes).await?;
-    Ok(FileEntry { table: table.name.to_owned(), path, size, rows, min_time, max_time })
+    let came = commit::now();
+    #[cfg(test)]
+    let came = inner.config.came.unwrap_or(came);
+    Ok(FileEntry { table: table.name.to_owned(), path, size, rows, min_time, max_time, came, rollup: None })
 }
 
 /// Names the files, and lets the rows change sides.
-async fn commit(
+async fn name(
     inner: &Inner,
     table: &'static Table,
     files: Vec<FileEntry>,
@@ -170,12 +173,10 @@ async fn commit(
     // Only what is visible, and so durable, is in `seen`.
     let (seen, version) = inner.view.read().seen.changed_since(catalog.seen_version);
     let commit = Commit {
-        format: FORMAT,
-        writer: inner.writer.clone(),
         add: files.clone(),
-        remove: Vec::new(),
         sealed: BTreeMap::from([(table.name.to_owned(), upto)]),
         seen,
+        ..Commit::of(&inner.writer)
     };
     catalog.log.commit(commit).await?;
     catalog.seen_version = version;
@@ -183,19 +184,8 @@ async fn commit(
     let mut view = inner.view.write();
     let table = &mut view.tables[index_of(table)];
     table.memory.sealed();
-    Arc::make_mut(&mut table.segments).extend(files.iter().map(segment_of));
+    Arc::make_mut(&mut table.segments).extend(files.iter().map(Segment::of));
     Ok(())
-}
-
-pub(crate) fn segment_of(file: &FileEntry) -> Segment {
-    Segment {
-        path: Path::from(file.path.as_str()),
-        size: file.size,
-        rows: file.rows,
-        min_time: file.min_time,
-        max_time: file.max_time,
-        file: Arc::default(),
-    }
 }
 
 /// Deletes the log files whose rows are all in files.

@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::{AsArray, RecordBatch, TimestampNanosecondArray};
 use arrow::compute::min;
@@ -18,14 +18,14 @@ use tracing::{info, warn};
 use weir_model::{BatchMeta, ModelError, Table, conform, tables};
 
 use crate::arrivals::{Arrivals, Lacking};
-use crate::catalog::{Catalog, Commit, FORMAT, FileEntry};
+use crate::catalog::{Catalog, Commit, FileEntry};
 use crate::commit::{self, Append, Committer};
 use crate::memtable::size_of;
 use crate::objects::Objects;
-use crate::scan::{Fate, Segment, Snapshot};
+use crate::scan::{Segment, Snapshot};
 use crate::view::{TableView, View, Visible, index_of, index_of_name};
 use crate::wal::{self, Log, Position, Replayed, encode_ipc};
-use crate::{StoreConfig, StoreError, quarantine, seal};
+use crate::{Compacted, Retention, StoreConfig, StoreError, compact, quarantine, retain, seal};
 
 /// How far before the newest stored row a start looks for rows that others to come belong to, ns: two intervals of
 /// flows are rarely as long.
@@ -78,6 +78,8 @@ pub struct TableStats {
     pub files: u64,
     /// Bytes in files.
     pub bytes: u64,
+    /// Rows of this time (ns) and earlier were deleted for their age, or for want of room.
+    pub retired: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -95,10 +97,16 @@ pub(crate) struct Inner {
     pub(crate) sealed: Notify,
     /// This folder's writer, in file names and in the catalog.
     pub(crate) writer: String,
+    /// One merge at a time.
+    pub(crate) merging: tokio::sync::Mutex<()>,
+    pub(crate) compacted: Mutex<Compacted>,
+    /// Rows that were deleted since the start.
+    pub(crate) retired_rows: AtomicU64,
     opened: Opened,
     committer: Mutex<Option<Committer>>,
     attempts: AtomicU64,
     duplicates: AtomicU64,
+    closing: AtomicBool,
     /// Held until the store is closed or dropped.
     lock: Mutex<Option<File>>,
 }
@@ -123,6 +131,11 @@ impl Inner {
     pub(crate) fn queued(&self) -> usize {
         let committer = self.committer.lock();
         committer.as_ref().map_or(0, |committer| committer.queue.max_capacity() - committer.queue.capacity())
+    }
+
+    /// Whether new work on files is not to be begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire) || self.is_closed()
     }
 
     /// Whether the folder may belong to somebody else by now.
@@ -156,7 +169,7 @@ impl Store {
         arrivals: Option<Arc<dyn Arrivals>>,
     ) -> Result<Store, StoreError> {
         let dir = config.dir.clone();
-        for folder in ["", "wal", "catalog", "tables"] {
+        for folder in ["", "wal", "catalog", "tables", "rollups"] {
             let folder = dir.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
         }
@@ -164,6 +177,8 @@ impl Store {
         let config = StoreConfig { dir: dir.clone(), ..config };
         let lock = lock(&dir)?;
         let objects = Objects::open(&dir)?;
+        #[cfg(test)]
+        let objects = objects.stopping_after(config.steps.unwrap_or(u64::MAX));
         let mut catalog = Catalog::load(objects.clone()).await?;
         let writer = writer_id(&dir)?;
         catalog.forget(commit::today());
@@ -177,8 +192,11 @@ impl Store {
         let (_, seen_version) = view.seen.changed_since(u64::MAX);
         for file in catalog.state().files() {
             if let Some(table) = index_of_name(&file.table) {
-                Arc::make_mut(&mut view.tables[table].segments).push(seal::segment_of(file));
+                Arc::make_mut(&mut view.tables[table].segments).push(Segment::of(file));
             }
+        }
+        for (table, of) in view.tables.iter_mut().zip(tables::ALL) {
+            table.retired = catalog.state().retired(of.name);
         }
         let sealed = catalog.state().sealed(&writer);
         let mut arriving =
@@ -205,14 +223,24 @@ impl Store {
             grown,
             sealed: Notify::new(),
             writer,
+            merging: tokio::sync::Mutex::default(),
+            compacted: Mutex::default(),
+            retired_rows: AtomicU64::new(0),
             opened,
             committer: Mutex::new(Some(committer)),
             attempts: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         });
         seal::trim(&inner);
         tokio::spawn(seal::run(Arc::downgrade(&inner)));
+        if inner.config.compaction.is_on {
+            tokio::spawn(compact::run(Arc::downgrade(&inner)));
+        }
+        if inner.config.retention != Retention::default() {
+            tokio::spawn(retain::run(Arc::downgrade(&inner)));
+        }
         Ok(Store { inner })
     }
 
@@ -254,7 +282,7 @@ impl Store {
     pub fn snapshot(&self, table: &'static Table) -> Snapshot {
         let view = self.inner.view.read();
         let table = view.of(table);
-        Snapshot { memory: table.memory.batches(), segments: table.segments.clone() }
+        Snapshot { memory: table.memory.batches(), segments: table.segments.clone(), retired: table.retired }
     }
 
     pub(crate) fn inner(&self) -> &Inner {
@@ -285,7 +313,7 @@ impl Store {
     pub fn stats(&self) -> Vec<TableStats> {
         let view = self.inner.view.read();
         let stats = tables::ALL.into_iter().map(|table| {
-            let TableView { memory, segments } = view.of(table);
+            let TableView { memory, segments, retired } = view.of(table);
             TableStats {
                 table: table.name,
                 rows_memory: memory.rows() as u64,
@@ -293,9 +321,15 @@ impl Store {
                 rows_sealed: segments.iter().map(|segment| segment.rows).sum(),
                 files: segments.len() as u64,
                 bytes: segments.iter().map(|segment| segment.size).sum(),
+                retired: *retired,
             }
         });
         stats.collect()
+    }
+
+    /// Rows that were deleted since the start, for their age or for want of room.
+    pub fn deleted_rows(&self) -> u64 {
+        self.inner.retired_rows.load(Ordering::Relaxed)
     }
 
     /// Seals everything that is in memory now.
@@ -315,22 +349,47 @@ impl Store {
     /// # Errors
     /// When the catalog can't be written; the file stays in its table.
     pub async fn quarantine(&self, path: &Path, why: &str) -> Result<bool, StoreError> {
-        let inner = &self.inner;
-        let mut catalog = inner.catalog.lock().await;
-        if !catalog.log.state().has(path.as_ref()) {
-            return Ok(false);
-        }
-        catalog.log.commit(removal(&inner.writer, vec![path.to_string()])).await?;
-        let to = quarantine::place(&inner.config.dir, path.as_ref());
-        let mut view = inner.view.write();
-        for table in &mut view.tables {
-            let Some(segment) = table.segments.iter().find(|segment| &segment.path == path) else { continue };
-            warn!(%path, rows = segment.rows, why, to = %to.display(), "a damaged file is taken out of its table");
-            segment.file.decide(Fate { from: inner.objects.on_disk(path), to });
-            Arc::make_mut(&mut table.segments).retain(|segment| &segment.path != path);
-            break;
-        }
-        Ok(true)
+        quarantine::take_out(&self.inner, path, why).await
+    }
+
+    /// Merges all files that are small with others of their day, and returns when nothing is left to merge. Files that
+    /// readers have stay until they have done with them.
+    ///
+    /// # Errors
+    /// When files can't be written; those that there are stay.
+    pub async fn compact(&self) -> Result<Compacted, StoreError> {
+        let before = self.compacted();
+        compact::at_once(&self.inner, true).await?;
+        let after = self.compacted();
+        Ok(Compacted {
+            merges: after.merges - before.merges,
+            files: after.files - before.files,
+            rows: after.rows - before.rows,
+            bytes_read: after.bytes_read - before.bytes_read,
+            bytes_written: after.bytes_written - before.bytes_written,
+        })
+    }
+
+    /// Merges what would be merged by and by, at once.
+    ///
+    /// # Errors
+    /// As [`Store::compact`].
+    pub async fn merge_due(&self) -> Result<(), StoreError> {
+        compact::at_once(&self.inner, false).await
+    }
+
+    /// What merging did since the start.
+    pub fn compacted(&self) -> Compacted {
+        *self.inner.compacted.lock()
+    }
+
+    /// Deletes files whose rows are older than [`StoreConfig::retention`] keeps them, or for which there is no room; rows
+    /// that were in them. It is done by itself, too.
+    ///
+    /// # Errors
+    /// When the catalog can't be written; nothing is deleted then.
+    pub async fn retain(&self) -> Result<u64, StoreError> {
+        retain::once(&self.inner).await
     }
 
     /// Seals everything, stops the log, and lets the folder go. Appends through other clones fail from now on.
@@ -348,6 +407,9 @@ impl Store {
             }
         }
         let sealed = self.seal().await;
+        self.inner.closing.store(true, Ordering::Release);
+        // A merge that is under way gives up at its next step.
+        let _no_merge = self.inner.merging.lock().await;
         self.inner.lock.lock().take();
         sealed
     }
@@ -359,13 +421,13 @@ impl Store {
         for (part, _) in parts.iter().filter(|(part, _)| part.table == index_of(table)) {
             let Some(lacking) = arrivals.lacks(&part.batch, commit::now()) else { continue };
             let lacking = Arc::new(lacking);
-            let Snapshot { memory, segments } = self.snapshot(table);
+            let Snapshot { memory, segments, .. } = self.snapshot(table);
             for rows in &memory {
                 arrivals.recall(rows, Some(&lacking));
             }
             for segment in segments.iter().filter(|segment| is_within(segment, &lacking)) {
-                if let Err(err) =
-                    recall_file(&self.inner.objects, arrivals, segment, Some(lacking.clone())).await
+                let (objects, since) = (&self.inner.objects, lacking.from);
+                if let Err(err) = recall_file(objects, arrivals, segment, since, Some(lacking.clone())).await
                 {
                     warn!(path = %segment.path, %err, "a file can't be read: rows that come late may count twice what it has");
                 }
@@ -392,6 +454,7 @@ async fn recall_file(
     objects: &Objects,
     arrivals: &Arc<dyn Arrivals>,
     segment: &Segment,
+    since: i64,
     lacking: Option<Arc<Lacking>>,
 ) -> Result<(), StoreError> {
     let (table, columns) = (arrivals.table(), arrivals.recalled_columns());
@@ -399,7 +462,7 @@ async fn recall_file(
     let tell = move |rows: &RecordBatch| -> Vec<Result<(), ModelError>> {
         vec![conform(rows, table).map(|rows| arrivals.recall(&rows, lacking.as_deref()))]
     };
-    let told = crate::read::of_file(objects, segment, columns, usize::MAX, tell).await?;
+    let told = crate::read::of_file(objects, segment, columns, since, usize::MAX, tell).await?;
     told.into_iter()
         .collect::<Result<(), _>>()
         .map_err(|source| StoreError::Batch { table: table.name.to_owned(), source })
@@ -458,7 +521,8 @@ fn writer_id(dir: &FsPath) -> Result<String, StoreError> {
 
 /// Deletes what a crash left between writing a file and naming it.
 fn delete_orphans(dir: &FsPath, catalog: &Catalog) -> Result<(), StoreError> {
-    let mut folders = vec![dir.join("tables")];
+    let named: HashSet<&str> = catalog.state().paths().collect();
+    let mut folders = vec![dir.join("tables"), dir.join("rollups")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(StoreError::io(&folder))? {
             let path = entry.map_err(StoreError::io(&folder))?.path();
@@ -467,10 +531,10 @@ fn delete_orphans(dir: &FsPath, catalog: &Catalog) -> Result<(), StoreError> {
                 continue;
             }
             let relative = path.strip_prefix(dir).ok().and_then(FsPath::to_str);
-            if relative.is_some_and(|relative| catalog.state().has(relative)) {
+            if relative.is_some_and(|relative| named.contains(relative)) {
                 continue;
             }
-            info!(path = %path.display(), "deleting a file that no commit names; its rows are in the log");
+            info!(path = %path.display(), "deleting a file that no commit names; its rows are in the log, or in other files");
             fs::remove_file(&path).map_err(StoreError::io(&path))?;
         }
     }
@@ -484,6 +548,7 @@ async fn set_damaged_aside(
     catalog: &mut Catalog,
     opened: &mut Opened,
 ) -> Result<(), StoreError> {
+    without_damaged_rollups(dir, writer, catalog).await?;
     let mut damaged: Vec<(FileEntry, String)> = Vec::new();
     for file in catalog.state().files() {
         let fault = quarantine::first_sight(&dir.join(&file.path), file.size);
@@ -493,7 +558,7 @@ async fn set_damaged_aside(
         return Ok(());
     }
     let paths: HashSet<String> = damaged.iter().map(|(file, _)| file.path.clone()).collect();
-    catalog.commit(removal(writer, paths.into_iter().collect())).await?;
+    catalog.commit(Commit { remove: paths.into_iter().collect(), ..Commit::of(writer) }).await?;
     for (file, fault) in damaged {
         warn!(path = file.path, rows = file.rows, fault, "a damaged file is taken out of its table");
         let from = dir.join(&file.path);
@@ -507,15 +572,28 @@ async fn set_damaged_aside(
     Ok(())
 }
 
-fn removal(writer: &str, paths: Vec<String>) -> Commit {
-    Commit {
-        format: FORMAT,
-        writer: writer.to_owned(),
-        add: Vec::new(),
-        remove: paths,
-        sealed: BTreeMap::new(),
-        seen: Vec::new(),
+/// Files whose roll-ups are damaged at first sight go on without them: a roll-up says nothing that its file doesn't.
+async fn without_damaged_rollups(
+    dir: &FsPath,
+    writer: &str,
+    catalog: &mut Catalog,
+) -> Result<(), StoreError> {
+    let fault = |file: &&FileEntry| {
+        let rollup = file.rollup.as_ref();
+        rollup.is_some_and(|rollup| quarantine::first_sight(&dir.join(&rollup.path), rollup.size).is_some())
+    };
+    let damaged: Vec<FileEntry> = catalog.state().files().filter(fault).cloned().collect();
+    if damaged.is_empty() {
+        return Ok(());
     }
+    for rollup in damaged.iter().filter_map(|file| file.rollup.as_ref()) {
+        warn!(path = rollup.path, "a damaged roll-up is deleted; its file answers by itself");
+        // It may be gone already.
+        let _ = fs::remove_file(dir.join(&rollup.path));
+    }
+    let remove = damaged.iter().map(|file| file.path.clone()).collect();
+    let add = damaged.into_iter().map(|file| FileEntry { rollup: None, ..file }).collect();
+    catalog.commit(Commit { add, remove, ..Commit::of(writer) }).await
 }
 
 /// Rows of the log that have to go through the stage again.
@@ -538,7 +616,7 @@ async fn arrive_again(
         let since = since.saturating_sub(RECALLED_NS);
         arrivals.begin(since);
         for segment in segments.iter().filter(|segment| segment.max_time >= since) {
-            recall_file(objects, arrivals, segment, None).await?;
+            recall_file(objects, arrivals, segment, since, None).await?;
         }
     }
     let today = commit::today();

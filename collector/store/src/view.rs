@@ -17,6 +17,8 @@ pub(crate) struct TableView {
     pub(crate) memory: Memtable,
     /// Shared with snapshots; replaced, never changed under them.
     pub(crate) segments: Arc<Vec<Segment>>,
+    /// Rows of this time (ns) and earlier were deleted.
+    pub(crate) retired: Option<i64>,
 }
 
 /// All tables at one moment.

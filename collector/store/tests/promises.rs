@@ -10,9 +10,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 use weir_model::tables::{FLOWS, SPANS};
 use weir_model::{BatchMeta, FlowRow, Row, SpanRow, Table};
-use weir_store::{Snapshot, Store, StoreConfig, StoreError};
+use weir_store::{Compaction, Snapshot, Store, StoreConfig, StoreError};
 
-const HOUR_NS: i64 = 3_600_000_000_000;
+const DAY_NS: i64 = 24 * 3_600_000_000_000;
 
 fn config(dir: &TempDir) -> StoreConfig {
     StoreConfig {
@@ -177,22 +177,25 @@ async fn batches_of_one_append_are_stored_together() {
 }
 
 #[tokio::test]
-async fn rows_of_two_hours_go_into_two_folders_sorted_by_who() {
+async fn rows_of_two_days_go_into_two_folders_sorted_by_who() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(config(&dir)).await.unwrap();
     let mut rows_in = flows(0..100);
     for row in &mut rows_in[50..] {
-        row.time += HOUR_NS;
+        row.time += DAY_NS;
     }
     let meta = BatchMeta::of::<FlowRow>("node", "boot", 1);
     store.append(vec![(meta, FlowRow::to_batch(&rows_in))]).await.unwrap();
     store.seal().await.unwrap();
     let snapshot = store.snapshot(&FLOWS);
     let folders: Vec<String> = snapshot.segments.iter().map(|segment| segment.path.to_string()).collect();
-    assert!(folders[0].starts_with("tables/flows/date=2023-11-14/hour=22/"), "{folders:?}");
-    assert!(folders[1].starts_with("tables/flows/date=2023-11-14/hour=23/"), "{folders:?}");
-    let first =
-        Snapshot { memory: Vec::new(), segments: std::sync::Arc::new(vec![snapshot.segments[0].clone()]) };
+    assert!(folders[0].starts_with("tables/flows/date=2023-11-14/"), "{folders:?}");
+    assert!(folders[1].starts_with("tables/flows/date=2023-11-15/"), "{folders:?}");
+    let first = Snapshot {
+        memory: Vec::new(),
+        segments: std::sync::Arc::new(vec![snapshot.segments[0].clone()]),
+        retired: None,
+    };
     let namespaces: Vec<_> =
         rows::<FlowRow>(&store, &first).await.into_iter().map(|row| row.client_namespace).collect();
     assert!(namespaces.is_sorted(), "{namespaces:?}");
@@ -279,7 +282,7 @@ async fn what_a_crash_left_behind_without_a_commit_is_deleted() {
     let store = Store::open(config(&dir)).await.unwrap();
     append(&store, 1, 0..10).await;
     store.seal().await.unwrap();
-    let folder = dir.path().join("data/tables/flows/date=2023-11-14/hour=22");
+    let folder = dir.path().join("data/tables/flows/date=2023-11-14");
     store.close().await.unwrap();
     std::fs::write(folder.join("orphan.parquet"), "half").unwrap();
     let store = Store::open(config(&dir)).await.unwrap();
@@ -311,4 +314,79 @@ async fn a_batch_of_an_unknown_table_is_refused_by_name() {
     let meta = BatchMeta { table: "tea".into(), ..BatchMeta::of::<FlowRow>("node", "boot", 1) };
     let err = store.append(vec![(meta, FlowRow::to_batch(&flows(0..1)))]).await.unwrap_err();
     assert!(matches!(err, StoreError::Batch { ref table, .. } if table == "tea"), "{err}");
+}
+
+/// A store that merges only when it is told to.
+fn unmerged(dir: &TempDir) -> StoreConfig {
+    let compaction = Compaction { is_on: false, ..Compaction::default() };
+    StoreConfig { compaction, ..config(dir) }
+}
+
+#[tokio::test]
+async fn many_files_become_one_while_a_reader_goes_on_with_those_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(unmerged(&dir)).await.unwrap();
+    for sequence in 0..20 {
+        append(&store, sequence + 1, sequence as i64 * 10..sequence as i64 * 10 + 10).await;
+        store.seal().await.unwrap();
+    }
+    let before = store.snapshot(&FLOWS);
+    assert_eq!(before.segments.len(), 20);
+    let compacted = store.compact().await.unwrap();
+    assert_eq!((compacted.files, compacted.rows), (20, 200));
+    assert_eq!(store.snapshot(&FLOWS).segments.len(), 1);
+    assert_eq!(ids(&store).await, (0..200).collect::<Vec<_>>());
+    assert_eq!(rows::<FlowRow>(&store, &before).await.len(), 200);
+    assert_eq!(files_below(&dir, &FLOWS), 21);
+    drop(before);
+    assert_eq!(files_below(&dir, &FLOWS), 1);
+    assert_eq!(store.compact().await.unwrap().merges, 0, "nothing is left to merge");
+    crash(store).await;
+    let store = Store::open(unmerged(&dir)).await.unwrap();
+    assert_eq!(ids(&store).await, (0..200).collect::<Vec<_>>());
+}
+
+/// One of many damaged files costs its own rows, and the others are merged.
+#[tokio::test]
+async fn a_file_that_turns_out_to_be_damaged_when_it_is_merged_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(unmerged(&dir)).await.unwrap();
+    for sequence in 0..3 {
+        append(&store, sequence + 1, sequence as i64 * 10..sequence as i64 * 10 + 10).await;
+        store.seal().await.unwrap();
+    }
+    let path = dir.path().join("data").join(store.snapshot(&FLOWS).segments[1].path.as_ref());
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Pages, not the footer: at first sight nothing is wrong.
+    bytes[4..200].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    store.compact().await.unwrap();
+    assert_eq!(store.snapshot(&FLOWS).segments.len(), 1);
+    assert_eq!(ids(&store).await, (0..10).chain(20..30).collect::<Vec<_>>());
+    assert_eq!(std::fs::read_dir(dir.path().join("data/quarantine")).unwrap().count(), 1);
+}
+
+/// Merging, appending, sealing and reading at once: no reader ever sees a row twice, or misses one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_never_see_half_a_merge() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(unmerged(&dir)).await.unwrap();
+    let merging = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            loop {
+                store.compact().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for sequence in 0..60_i64 {
+        append(&store, sequence as u64 + 1, sequence * 5..sequence * 5 + 5).await;
+        assert_eq!(ids(&store).await, (0..sequence * 5 + 5).collect::<Vec<_>>());
+        if sequence % 2 == 0 {
+            store.seal().await.unwrap();
+        }
+    }
+    merging.abort();
+    assert!(store.compacted().merges > 0);
 }

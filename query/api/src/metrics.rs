@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
@@ -86,6 +87,18 @@ impl Collector for Own {
         gauge("weir_probe_running", "Whether the probe in this process runs", is_running.into())?;
         let is_current = api.info.kubernetes.state().state == "current";
         gauge("weir_kubernetes_current", "Whether the view of Kubernetes is current", is_current.into())?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(family)
+        };
+        let merged = api.store.compacted();
+        counter("weir_store_merged_rows", "Rows of files that were merged into larger ones", merged.rows)?;
+        counter("weir_store_merged_bytes", "Bytes of files that were made of others", merged.bytes_written)?;
+        counter(
+            "weir_store_deleted_rows",
+            "Rows deleted for their age, or for want of room",
+            api.store.deleted_rows(),
+        )?;
         let mut build = encoder.encode_descriptor("weir_build_info", "Version", None, MetricType::Gauge)?;
         let labels = [("version", api.info.version)];
         ConstGauge::new(1_i64).encode(build.encode_family(&labels)?)

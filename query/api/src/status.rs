@@ -37,6 +37,8 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
                 "rows_sealed": table.rows_sealed,
                 "files": table.files,
                 "bytes": table.bytes,
+                // Rows of this time and earlier were deleted for their age, or for want of room.
+                "deleted_until": table.retired.map(times::text),
             })
         })
         .collect();

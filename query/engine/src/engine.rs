@@ -41,7 +41,7 @@ use crate::provider::StoreTable;
 use crate::question::Question;
 use crate::range::TimeRange;
 use crate::turns::{Turn, Turns};
-use crate::{compact, parameters, plain, statement};
+use crate::{compact, parameters, plain, rollup, statement};
 
 /// Footers of files are kept in memory up to this part of what questions may use, beside it.
 const FOOTERS_SHARE: usize = 8;
@@ -200,6 +200,7 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rules(rollup::optimizer_rules())
             .with_optimizer_rule(Arc::new(CountsBesideDistinct))
             .build();
         let context = SessionContext::new_with_state(state);

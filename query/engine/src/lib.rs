@@ -14,6 +14,7 @@
 //! | `plain.rs`        | types of text: views inside, plain in the answer                                 |
 //! | `prune.rs`        | which files a time range can touch                                              |
 //! | `distinct.rs`     | counts beside distinct counts, without a set for each group                      |
+//! | `rollup.rs`       | questions that one-minute roll-ups can answer as well                             |
 //! | `completeness.rs` | what was lost, shed or late in the time range of a question                      |
 //! | `error.rs`        | what was wrong, where in the SQL, and what to do                                |
 //! | `hint.rs`         | did you mean …                                                                  |
@@ -38,6 +39,7 @@ mod provider;
 mod prune;
 mod question;
 mod range;
+mod rollup;
 mod statement;
 mod turns;
 

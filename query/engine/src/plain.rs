@@ -11,7 +11,11 @@ use weir_model::Table;
 
 /// A table's schema with views for all text.
 pub(crate) fn viewed(table: &'static Table) -> SchemaRef {
-    let stored = table.schema();
+    views(&table.schema())
+}
+
+/// The same of any columns.
+pub(crate) fn views(stored: &SchemaRef) -> SchemaRef {
     let fields = stored.fields().iter().map(|field| match field.data_type() {
         DataType::Utf8 | DataType::Dictionary(_, _) => retyped(field, DataType::Utf8View),
         _ => field.clone(),

@@ -5,6 +5,7 @@
 //! and compared fastest, and an answer's text is made plain at the end (`plain.rs`). Rows of memory are copied once they
 //! passed the filter (`compact.rs`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -27,6 +28,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
+use object_store::path::Path;
 use weir_model::Table;
 use weir_store::{Segment, Snapshot, Store};
 
@@ -47,6 +49,8 @@ pub(crate) struct StoreTable {
     /// The table's columns as questions see them.
     schema: SchemaRef,
     pins: Pins,
+    /// Files that are left out: their roll-ups are read in their place.
+    rolled: Option<Arc<HashSet<Path>>>,
 }
 
 impl std::fmt::Debug for StoreTable {
@@ -56,7 +60,7 @@ impl std::fmt::Debug for StoreTable {
 }
 
 /// What one scan reads: the columns that are wanted, then those that only the filter needs.
-struct Read {
+pub(crate) struct Read {
     columns: Vec<usize>,
     wanted: usize,
     schema: SchemaRef,
@@ -65,9 +69,33 @@ struct Read {
 }
 
 impl Read {
+    /// Of a table with these columns.
+    pub(crate) fn of(
+        table: &SchemaRef,
+        projection: Option<&Vec<usize>>,
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<Read> {
+        let mut columns =
+            projection.cloned().unwrap_or_else(|| (0..table.fields().len()).collect::<Vec<_>>());
+        let wanted = columns.len();
+        if let Some(predicate) = predicate {
+            let mut filtered: Vec<usize> = collect_columns(predicate).iter().map(Column::index).collect();
+            filtered.sort_unstable();
+            for column in filtered {
+                if !columns.contains(&column) {
+                    columns.push(column);
+                }
+            }
+        }
+        let schema = Arc::new(table.project(&columns)?);
+        let predicate =
+            predicate.map(|predicate| reassign_expr_columns(predicate.clone(), &schema)).transpose()?;
+        Ok(Read { columns, wanted, schema, predicate })
+    }
+
     /// Rows that pass, with the wanted columns. Files take the filter over later (physical filter push-down) and drop
     /// this step; memory keeps it.
-    fn filtered(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(crate) fn filtered(&self, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let Some(predicate) = &self.predicate else { return Ok(input) };
         let filter = FilterExecBuilder::new(predicate.clone(), input);
         Ok(Arc::new(filter.apply_projection(Some((0..self.wanted).collect()))?.build()?))
@@ -76,11 +104,35 @@ impl Read {
 
 impl StoreTable {
     pub(crate) fn new(store: Store, table: &'static Table, schema: SchemaRef, pins: Pins) -> StoreTable {
-        StoreTable { store, table, schema, pins }
+        StoreTable { store, table, schema, pins, rolled: None }
+    }
+
+    /// The same without some files.
+    pub(crate) fn without(&self, files: HashSet<Path>) -> StoreTable {
+        StoreTable {
+            store: self.store.clone(),
+            table: self.table,
+            schema: self.schema.clone(),
+            pins: self.pins.clone(),
+            rolled: Some(Arc::new(files)),
+        }
+    }
+
+    /// Whether it is all of the table.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.rolled.is_none()
+    }
+
+    pub(crate) fn table(&self) -> &'static Table {
+        self.table
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The table as this question first saw it.
-    fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let snapshots = &mut self.pins.lock().snapshots;
         if let Some((_, snapshot)) = snapshots.iter().find(|(name, _)| *name == self.table.name) {
             return snapshot.clone();
@@ -94,61 +146,6 @@ impl StoreTable {
         let range = TimeRange::of(filters, self.table.time_column());
         let mut pins = self.pins.lock();
         pins.range = Some(pins.range.map_or(range, |known| known.with(range)));
-    }
-
-    fn read(
-        &self,
-        projection: Option<&Vec<usize>>,
-        predicate: Option<&Arc<dyn PhysicalExpr>>,
-    ) -> Result<Read> {
-        let mut columns =
-            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect::<Vec<_>>());
-        let wanted = columns.len();
-        if let Some(predicate) = predicate {
-            let mut filtered: Vec<usize> = collect_columns(predicate).iter().map(Column::index).collect();
-            filtered.sort_unstable();
-            for column in filtered {
-                if !columns.contains(&column) {
-                    columns.push(column);
-                }
-            }
-        }
-        let schema = Arc::new(self.schema.project(&columns)?);
-        let predicate =
-            predicate.map(|predicate| reassign_expr_columns(predicate.clone(), &schema)).transpose()?;
-        Ok(Read { columns, wanted, schema, predicate })
-    }
-
-    fn files(
-        &self,
-        segments: &[&Segment],
-        read: &Read,
-        state: &dyn Session,
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let threads = state.config().target_partitions().min(segments.len()).max(1);
-        let mut groups = vec![Vec::new(); threads];
-        for (index, segment) in segments.iter().enumerate() {
-            groups[index % threads].push(PartitionedFile::new(segment.path.to_string(), segment.size));
-        }
-        // Footers are read once and kept: files never change.
-        let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let reader = Arc::new(CachedParquetFileReaderFactory::new(self.store.objects(), footers));
-        let options = state.config_options().execution.parquet.clone();
-        let source = ParquetSource::new(self.schema.clone())
-            .with_pushdown_filters(options.pushdown_filters)
-            .with_reorder_filters(options.reorder_filters)
-            .with_enable_page_index(options.enable_page_index)
-            .with_bloom_filter_on_read(options.bloom_filter_on_read)
-            .with_parquet_file_reader_factory(reader);
-        let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
-            .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
-            .with_statistics(self.statistics(segments))
-            .with_projection_indices(Some(read.columns.clone()))?
-            // Below a filter, a limit would count rows that don't pass.
-            .with_limit(limit.filter(|_| read.predicate.is_none()))
-            .build();
-        Ok(DataSourceExec::from_data_source(config))
     }
 
     /// What the catalog knows of the files, so that counting rows or finding the newest reads none of them.
@@ -186,6 +183,52 @@ impl StoreTable {
             MemorySourceConfig::try_new_exec(&partitions, stored.clone(), columns)?;
         as_viewed(memory, &stored.project(&read.columns)?, &read.schema)
     }
+}
+
+/// Rows of Parquet files (path and size) that have the columns of `table`, or some of them.
+pub(crate) fn parquet(
+    store: &Store,
+    table: &SchemaRef,
+    files: &[(&Path, u64)],
+    statistics: Statistics,
+    read: &Read,
+    state: &dyn Session,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let threads = state.config().target_partitions().min(files.len()).max(1);
+    let mut groups = vec![Vec::new(); threads];
+    for (index, (path, size)) in files.iter().enumerate() {
+        groups[index % threads].push(PartitionedFile::new(path.to_string(), *size));
+    }
+    // Footers are read once and kept: files never change.
+    let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let reader = Arc::new(CachedParquetFileReaderFactory::new(store.objects(), footers));
+    let options = state.config_options().execution.parquet.clone();
+    let source = ParquetSource::new(table.clone())
+        .with_pushdown_filters(options.pushdown_filters)
+        .with_reorder_filters(options.reorder_filters)
+        .with_enable_page_index(options.enable_page_index)
+        .with_bloom_filter_on_read(options.bloom_filter_on_read)
+        .with_parquet_file_reader_factory(reader);
+    let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
+        .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
+        .with_statistics(statistics)
+        .with_projection_indices(Some(read.columns.clone()))?
+        // Below a filter, a limit would count rows that don't pass.
+        .with_limit(limit.filter(|_| read.predicate.is_none()))
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+/// What files filter by, over the columns of `table`.
+pub(crate) fn predicate(
+    filters: &[Expr],
+    table: &SchemaRef,
+    state: &dyn Session,
+) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    let Some(filter) = conjunction(filters.to_vec()) else { return Ok(None) };
+    let named = DFSchema::try_from(table.as_ref().clone())?;
+    Ok(Some(state.create_physical_expr(filter, &named)?))
 }
 
 /// Casts what is not yet of its type in `schema`.
@@ -231,19 +274,20 @@ impl TableProvider for StoreTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = self.snapshot();
         self.note_range(filters);
-        let predicate = match conjunction(filters.to_vec()) {
-            Some(filter) => {
-                let named = DFSchema::try_from(self.schema.as_ref().clone())?;
-                Some(state.create_physical_expr(filter, &named)?)
-            }
-            None => None,
-        };
-        let read = self.read(projection, predicate.as_ref())?;
+        let predicate = predicate(filters, &self.schema, state)?;
+        let read = Read::of(&self.schema, projection, predicate.as_ref())?;
         let all = snapshot.segments.clone();
-        let segments = prune::by_time(&all, predicate.as_ref(), self.table.time_column(), &self.schema)?;
+        let mut segments = prune::by_time(&all, predicate.as_ref(), self.table.time_column(), &self.schema)?;
+        if let Some(rolled) = &self.rolled {
+            segments.retain(|segment| !rolled.contains(&segment.path));
+        }
         let mut parts = Vec::new();
         if !segments.is_empty() {
-            parts.push(read.filtered(self.files(&segments, &read, state, limit)?)?);
+            let files: Vec<(&Path, u64)> =
+                segments.iter().map(|segment| (&segment.path, segment.size)).collect();
+            let statistics = self.statistics(&segments);
+            let files = parquet(&self.store, &self.schema, &files, statistics, &read, state, limit)?;
+            parts.push(read.filtered(files)?);
         }
         if !snapshot.memory.is_empty() || parts.is_empty() {
             let rows = read.filtered(self.memory(snapshot, &read, state)?)?;

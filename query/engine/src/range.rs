@@ -84,7 +84,7 @@ impl TimeRange {
     }
 }
 
-fn nanoseconds(bound: &Expr) -> Option<i64> {
+pub(crate) fn nanoseconds(bound: &Expr) -> Option<i64> {
     match bound {
         Expr::Literal(ScalarValue::TimestampNanosecond(time, _), _) => *time,
         Expr::Literal(ScalarValue::TimestampMicrosecond(time, _), _) => {

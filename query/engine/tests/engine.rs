@@ -18,6 +18,8 @@ mod memory;
 mod parameters;
 #[path = "engine/read_only.rs"]
 mod read_only;
+#[path = "engine/rollups.rs"]
+mod rollups;
 
 use arrow::util::display::array_value_to_string;
 use tempfile::TempDir;

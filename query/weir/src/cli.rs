@@ -8,6 +8,7 @@ mod doctor;
 mod export;
 mod import;
 mod sql;
+mod store;
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Export(export::Args),
     /// Take packets on the nodes, by a filter, into a pcapng file for Wireshark.
     Capture(capture::Args),
+    /// Look after a data folder: check that every file is readable, merge small files.
+    Store(store::Args),
     /// Run a small set of real services in network namespaces, so that there is traffic to look at.
     Demo(demo::Args),
     /// Say what this machine lets the probe see, and what is missing.
@@ -56,6 +59,7 @@ impl Command {
             Command::Import(args) => import::run(args).await,
             Command::Export(args) => export::run(args).await,
             Command::Capture(args) => capture::run(args).await,
+            Command::Store(args) => store::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Doctor(args) => doctor::run(&args),
             Command::Bench(args) => bench::run(&args).await,

@@ -8,6 +8,7 @@ pub(crate) mod listen;
 mod metrics;
 mod packets;
 mod probe;
+pub(crate) mod retention;
 mod seen;
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use tracing::info;
 use weir_api::{Api, ApiInfo};
 use weir_collector::{Collector, CollectorConfig, IdentityConfig, Pairing, Shares, TraceLimits};
 use weir_query::{Engine, Limits};
-use weir_store::Store;
+use weir_store::{Store, StoreConfig};
 
 use crate::flags;
 use crate::jaeger_ui::JaegerUi;
@@ -35,6 +36,8 @@ pub(crate) struct Args {
     /// How much memory the process may take, at least 256MiB; a load that needs more waits at those who send it.
     #[arg(long, env = "WEIR_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = flags::memory)]
     memory_limit: usize,
+    #[command(flatten)]
+    retention: retention::Args,
     #[command(flatten)]
     listen: listen::Addresses,
     /// A build of jaeger-ui (the folder that has its index.html), to be the page on Jaeger's port; without it, Weir's own is.
@@ -78,7 +81,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
     let shares = Shares::of(args.memory_limit);
     let pairing = Arc::new(Pairing::with_room(shares.pairing));
-    let store = Store::open_with(shares.store(dir.clone()), Some(pairing.clone()))
+    std::fs::create_dir_all(&dir).with_context(|| format!("make the data folder {}", dir.display()))?;
+    let kept = StoreConfig { retention: args.retention.of(&dir)?, ..shares.store(dir.clone()) };
+    let store = Store::open_with(kept, Some(pairing.clone()))
         .await
         .with_context(|| format!("open the store in {}", dir.display()))?;
 
@@ -170,7 +175,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn default_data_dir() -> anyhow::Result<PathBuf> {
+pub(crate) fn default_data_dir() -> anyhow::Result<PathBuf> {
     if nix::unistd::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/weir"));
     }

@@ -17,6 +17,22 @@ pub(crate) struct FileEntry {
     pub(crate) rows: u64,
     pub(crate) min_time: i64,
     pub(crate) max_time: i64,
+    /// When the last of its rows came into a file, ns; 0 where that wasn't kept.
+    #[serde(default)]
+    pub(crate) came: i64,
+    /// Where the file has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rollup: Option<RollUpEntry>,
+}
+
+/// A file's roll-up, which lives as long as the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RollUpEntry {
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    pub(crate) rows: u64,
+    /// [`weir_model::rollup::RollUp::version`] of what it was made by.
+    pub(crate) version: u32,
 }
 
 /// One step of the catalog; happens as a whole.
@@ -33,6 +49,24 @@ pub(crate) struct Commit {
     pub(crate) sealed: BTreeMap<String, Position>,
     /// Senders whose batches changed since the writer's commit before.
     pub(crate) seen: Vec<SeenEntry>,
+    /// Table → rows of this time (ns) and earlier are deleted with the files that are removed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) retired: BTreeMap<String, i64>,
+}
+
+impl Commit {
+    /// One that changes nothing yet.
+    pub(crate) fn of(writer: &str) -> Commit {
+        Commit {
+            format: FORMAT,
+            writer: writer.to_owned(),
+            add: Vec::new(),
+            remove: Vec::new(),
+            sealed: BTreeMap::new(),
+            seen: Vec::new(),
+            retired: BTreeMap::new(),
+        }
+    }
 }
 
 /// All commits added up; a checkpoint is this as JSON.
@@ -44,11 +78,20 @@ pub(crate) struct State {
     sealed: BTreeMap<String, BTreeMap<String, Position>>,
     #[serde(with = "seen_entries")]
     seen: Seen,
+    /// Table → rows of this time (ns) and earlier were deleted.
+    #[serde(default)]
+    retired: BTreeMap<String, i64>,
 }
 
 impl Default for State {
     fn default() -> State {
-        State { format: FORMAT, files: BTreeMap::new(), sealed: BTreeMap::new(), seen: Seen::default() }
+        State {
+            format: FORMAT,
+            files: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            seen: Seen::default(),
+            retired: BTreeMap::new(),
+        }
     }
 }
 
@@ -62,6 +105,15 @@ impl State {
         for entry in commit.seen {
             self.seen.restore(entry);
         }
+        for (table, time) in commit.retired {
+            let known = self.retired.entry(table).or_insert(time);
+            *known = time.max(*known);
+        }
+    }
+
+    /// Rows of this time (ns) and earlier were deleted from `table`.
+    pub(crate) fn retired(&self, table: &str) -> Option<i64> {
+        self.retired.get(table).copied()
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = &FileEntry> {
@@ -70,6 +122,14 @@ impl State {
 
     pub(crate) fn has(&self, path: &str) -> bool {
         self.files.contains_key(path)
+    }
+
+    /// Paths of everything that is of a table: files, and their roll-ups.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.files.values().flat_map(|file| {
+            let rollup = file.rollup.as_ref().map(|rollup| rollup.path.as_str());
+            std::iter::once(file.path.as_str()).chain(rollup)
+        })
     }
 
     /// How far `writer`'s log is sealed, by table.

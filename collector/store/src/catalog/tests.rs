@@ -48,7 +48,7 @@ impl Folder {
 }
 
 fn path_of(name: u64) -> String {
-    format!("tables/flows/date=2026-11-24/hour=09/{name}.parquet")
+    format!("tables/flows/date=2026-11-24/{name}.parquet")
 }
 
 fn entry(name: u64) -> FileEntry {
@@ -60,18 +60,18 @@ fn entry(name: u64) -> FileEntry {
         rows: name,
         min_time: name_ns,
         max_time: name_ns + 1,
+        came: name_ns,
+        rollup: None,
     }
 }
 
 fn commit_of(writer: &str, add: &[u64], remove: &[u64]) -> Commit {
     let upto = add.iter().copied().max().unwrap_or(0);
     Commit {
-        format: FORMAT,
-        writer: writer.into(),
         add: add.iter().map(|name| entry(*name)).collect(),
         remove: remove.iter().map(|name| path_of(*name)).collect(),
         sealed: BTreeMap::from([("flows".to_owned(), Position { segment: 1, offset: upto })]),
-        seen: Vec::new(),
+        ..Commit::of(writer)
     }
 }
 

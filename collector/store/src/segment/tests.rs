@@ -55,7 +55,7 @@ fn rows_lie_by_ten_minutes_then_by_who_then_as_they_came() {
     let batches = [FlowRow::to_batch(&rows[..2]), FlowRow::to_batch(&rows[2..])];
     let files = files(&FLOWS, &batches).unwrap();
     assert_eq!(files.len(), 1);
-    assert_eq!(files[0].partition, "date=2023-11-14/hour=22");
+    assert_eq!(files[0].partition, "date=2023-11-14");
     assert_eq!((files[0].min_time, files[0].max_time), (START_NS, second));
     assert_eq!(numbers(&read(&files[0])), [4, 5, 2, 3, 1, 0], "unknown first; equals in their order");
 }
@@ -78,19 +78,14 @@ fn spans_of_one_trace_lie_together() {
 }
 
 #[test]
-fn each_hour_is_a_file_in_its_own_folder() {
+fn each_day_is_a_file_in_its_own_folder() {
     let times = [START_NS + 2 * HOUR_NS, START_NS, START_NS + 2 * HOUR_NS - 1, -1];
     let rows: Vec<FlowRow> = (0..).zip(times).map(|(nth, time)| flow(nth, time, None, "10.0.0.1")).collect();
     let files = files(&FLOWS, &[FlowRow::to_batch(&rows)]).unwrap();
     let found: Vec<_> = files.iter().map(|file| (file.partition.as_str(), numbers(&read(file)))).collect();
     assert_eq!(
         found,
-        [
-            ("date=1969-12-31/hour=23", vec![3]),
-            ("date=2023-11-14/hour=22", vec![1]),
-            ("date=2023-11-14/hour=23", vec![2]),
-            ("date=2023-11-15/hour=00", vec![0]),
-        ]
+        [("date=1969-12-31", vec![3]), ("date=2023-11-14", vec![1, 2]), ("date=2023-11-15", vec![0]),]
     );
 }
 
@@ -202,7 +197,7 @@ fn any_flow() -> impl Strategy<Value = (i64, Option<u8>, u8)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// However rows are cut into batches, each comes back once, in the file of its hour, in order.
+    /// However rows are cut into batches, each comes back once, in the file of its day, in order.
     #[test]
     fn rows_are_sorted_and_none_is_lost(
         rows in proptest::collection::vec(any_flow(), 0..120),
@@ -225,10 +220,9 @@ proptest! {
         let mut found = Vec::new();
         for file in files(&FLOWS, &batches).unwrap() {
             let in_file: Vec<FlowRow> = read(&file);
-            let hour = |row: &FlowRow| time::day_and_hour(row.time);
-            let (days, of_day) = hour(&in_file[0]);
-            prop_assert_eq!(&file.partition, &format!("date={}/hour={of_day:02}", time::date_text(days)));
-            prop_assert!(in_file.iter().all(|row| hour(row) == (days, of_day)));
+            let day = time::day(in_file[0].time);
+            prop_assert_eq!(&file.partition, &format!("date={}", time::date_text(day)));
+            prop_assert!(in_file.iter().all(|row| time::day(row.time) == day));
             let times: Vec<i64> = in_file.iter().map(|row| row.time).collect();
             prop_assert_eq!(Some(&file.min_time), times.iter().min());
             prop_assert_eq!(Some(&file.max_time), times.iter().max());

@@ -4,10 +4,13 @@
 use std::ops::Range;
 
 use arrow::array::ArrayRef;
+use arrow::datatypes::Field;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
@@ -18,7 +21,7 @@ use weir_model::{Column, DataKind, Table};
 use crate::StoreError;
 
 /// Rows that are read or skipped together; a core has one at a time.
-const ROW_GROUP_ROWS: usize = 131_072;
+pub(super) const ROW_GROUP_ROWS: usize = 131_072;
 /// Rows of a column that are gathered and encoded at a time: they stay in a core's cache.
 const AT_A_TIME: usize = 8_192;
 /// Ids that people look up.
@@ -29,19 +32,7 @@ const REPEATING: [&str; 4] = ["client_pid", "server_pid", "server_port", "servic
 /// The files that rows become, while their columns come one after another.
 pub(super) struct Files {
     table: &'static Table,
-    files: Vec<File>,
-}
-
-struct File {
-    writer: SerializedFileWriter<Vec<u8>>,
-    groups: Vec<Group>,
-}
-
-/// A row group: its columns that are still to come, and those that came.
-struct Group {
-    rows: Range<usize>,
-    writers: std::vec::IntoIter<ArrowColumnWriter>,
-    chunks: Vec<ArrowColumnChunk>,
+    files: Vec<(File, Vec<Group>)>,
 }
 
 impl Files {
@@ -50,8 +41,14 @@ impl Files {
         table: &'static Table,
         files: impl Iterator<Item = Range<usize>>,
     ) -> Result<Files, ParquetError> {
-        let files = files.map(|rows| File::begin(table, rows)).collect::<Result<_, _>>()?;
-        Ok(Files { table, files })
+        let files = files.map(|rows| {
+            let mut file = File::begin(table, rows.len())?;
+            let starts = rows.clone().step_by(ROW_GROUP_ROWS);
+            let groups = starts.map(|start| file.group(start..rows.end.min(start + ROW_GROUP_ROWS)));
+            let groups = groups.collect::<Result<_, ParquetError>>()?;
+            Ok((file, groups))
+        });
+        Ok(Files { table, files: files.collect::<Result<_, ParquetError>>()? })
     }
 
     /// The next column; `gather` gives its values for some rows.
@@ -61,58 +58,102 @@ impl Files {
         gather: impl Fn(Range<usize>) -> Result<ArrayRef, ArrowError>,
     ) -> Result<(), StoreError> {
         let schema = self.table.schema();
-        let field = schema.field(number);
-        for group in self.files.iter_mut().flat_map(|file| &mut file.groups) {
-            let mut writers: Vec<ArrowColumnWriter> = Vec::new();
-            for start in group.rows.clone().step_by(AT_A_TIME) {
-                let values = gather(start..group.rows.end.min(start + AT_A_TIME))?;
-                let leaves = compute_leaves(field, &values)?;
-                // A list or a map is several columns of Parquet's.
-                let missing = leaves.len() - writers.len();
-                writers.extend(group.writers.by_ref().take(missing));
-                for (writer, leaf) in writers.iter_mut().zip(&leaves) {
-                    writer.write(leaf)?;
-                }
-            }
-            for writer in writers {
-                group.chunks.push(writer.close()?);
-            }
+        let groups = self.files.iter_mut().flat_map(|(_, groups)| groups);
+        for group in groups {
+            group.column(schema.field(number), &gather)?;
         }
         Ok(())
     }
 
     /// The files' bytes, in their order.
     pub(super) fn finish(self) -> Result<Vec<Bytes>, ParquetError> {
-        self.files.into_iter().map(File::finish).collect()
+        let files = self.files.into_iter().map(|(mut file, groups)| {
+            for group in groups {
+                file.append(group)?;
+            }
+            file.finish()
+        });
+        files.collect()
     }
 }
 
+/// A file that grows row group by row group.
+pub(super) struct File {
+    writer: SerializedFileWriter<Vec<u8>>,
+    columns: ArrowRowGroupWriterFactory,
+    groups: usize,
+}
+
+/// A row group: its columns that are still to come, and those that came.
+pub(super) struct Group {
+    rows: Range<usize>,
+    writers: std::vec::IntoIter<ArrowColumnWriter>,
+    chunks: Vec<ArrowColumnChunk>,
+}
+
 impl File {
-    fn begin(table: &'static Table, rows: Range<usize>) -> Result<File, ParquetError> {
-        let properties = properties(table, rows.len().min(ROW_GROUP_ROWS));
+    /// A file of `rows` rows in all.
+    pub(super) fn begin(table: &'static Table, rows: usize) -> Result<File, ParquetError> {
+        let properties = properties(table, rows.min(ROW_GROUP_ROWS));
         // Without Arrow's own schema beside Parquet's, text is plain text to every reader, ours too: read as views it is
         // grouped and compared faster than as a dictionary for each batch.
         let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), table.schema(), options)?;
         let (writer, columns) = writer.into_serialized_writer()?;
-        let starts = rows.clone().step_by(ROW_GROUP_ROWS).enumerate();
-        let groups = starts.map(|(number, start)| {
-            let writers = columns.create_column_writers(number)?.into_iter();
-            Ok(Group { rows: start..rows.end.min(start + ROW_GROUP_ROWS), writers, chunks: Vec::new() })
-        });
-        let groups = groups.collect::<Result<_, ParquetError>>()?;
-        Ok(File { writer, groups })
+        Ok(File { writer, columns, groups: 0 })
     }
 
-    fn finish(mut self) -> Result<Bytes, ParquetError> {
-        for group in self.groups {
-            let mut row_group = self.writer.next_row_group()?;
-            for chunk in group.chunks {
-                chunk.append_to_row_group(&mut row_group)?;
-            }
-            row_group.close()?;
+    /// The next row group, of these rows.
+    pub(super) fn group(&mut self, rows: Range<usize>) -> Result<Group, ParquetError> {
+        let writers = self.columns.create_column_writers(self.groups)?.into_iter();
+        self.groups += 1;
+        Ok(Group { rows, writers, chunks: Vec::new() })
+    }
+
+    /// Puts a group, all of whose columns came, behind the one before.
+    pub(super) fn append(&mut self, group: Group) -> Result<(), ParquetError> {
+        let mut row_group = self.writer.next_row_group()?;
+        for chunk in group.chunks {
+            chunk.append_to_row_group(&mut row_group)?;
         }
+        row_group.close()?;
+        Ok(())
+    }
+
+    /// What came since this was asked last; the file goes on behind it.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        // Places in the file are counted, not looked up in this buffer.
+        std::mem::take(self.writer.inner_mut())
+    }
+
+    /// The rest of the file.
+    pub(super) fn finish(self) -> Result<Bytes, ParquetError> {
         Ok(self.writer.into_inner()?.into())
+    }
+}
+
+impl Group {
+    /// The next column; `gather` gives its values for some of the group's rows.
+    pub(super) fn column(
+        &mut self,
+        field: &Field,
+        gather: impl Fn(Range<usize>) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<(), StoreError> {
+        let mut writers: Vec<ArrowColumnWriter> = Vec::new();
+        for start in self.rows.clone().step_by(AT_A_TIME) {
+            let values = gather(start..self.rows.end.min(start + AT_A_TIME))?;
+            let leaves = compute_leaves(field, &values)?;
+            // A list or a map is several columns of Parquet's.
+            let missing = leaves.len() - writers.len();
+            writers.extend(self.writers.by_ref().take(missing));
+            for (writer, leaf) in writers.iter_mut().zip(&leaves) {
+                writer.write(leaf)?;
+            }
+        }
+        for writer in writers {
+            self.chunks.push(writer.close()?);
+        }
+        Ok(())
     }
 }
 

@@ -58,11 +58,14 @@ enum What {
     /// Ask fourteen questions about a day of a busy cluster, and measure Weir beside DuckDB and ClickHouse.
     #[command(long_about = QUERY)]
     Query(query::Args),
+    /// Store a day of a busy cluster as fast as it goes: files, rewriting, memory, and questions before and after merging.
+    Day(query::day::Args),
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Stitch(args) => stitch::run(args),
         What::Query(args) => query::run(args).await,
+        What::Day(args) => query::day::run(args).await,
     }
 }

@@ -62,14 +62,14 @@ impl Known {
     pub(super) async fn names(&self, engine: &Engine) -> Result<Names, Failure> {
         // Those who come meanwhile wait, and find it known.
         let mut known = self.0.lock().await;
-        let Snapshot { memory, segments } = engine.store().snapshot(&SPANS);
+        let Snapshot { memory, segments, .. } = engine.store().snapshot(&SPANS);
         known.forget_all_but(&segments);
         let new: Vec<Segment> =
             segments.iter().filter(|file| !known.files.contains_key(file.path.as_ref())).cloned().collect();
         let mut asked = stream::iter(new)
             .map(|file| async move {
                 let path = file.path.to_string();
-                let only = Snapshot { memory: Vec::new(), segments: Arc::new(vec![file]) };
+                let only = Snapshot { segments: Arc::new(vec![file]), ..Snapshot::default() };
                 Ok::<_, Failure>((path, of(engine, &only).await?))
             })
             .buffer_unordered(AT_A_TIME);
@@ -80,9 +80,9 @@ impl Known {
         let has_more =
             |file: &&Segment| known.files.get(file.path.as_ref()).is_some_and(|file| file.has_more);
         let segments = Arc::new(segments.iter().filter(has_more).cloned().collect());
-        let mut more = Snapshot { memory: Vec::new(), segments };
+        let mut more = Snapshot { segments, ..Snapshot::default() };
         if !memory.is_empty() {
-            let newest = Snapshot { memory, segments: Arc::default() };
+            let newest = Snapshot { memory, ..Snapshot::default() };
             let (of_memory, has_more) = of(engine, &newest).await?;
             names.extend(of_memory.into_iter().map(Arc::new));
             if has_more {

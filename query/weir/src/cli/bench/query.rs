@@ -3,6 +3,7 @@
 
 mod answer;
 mod cluster;
+pub(super) mod day;
 mod fill;
 mod ours;
 mod questions;

@@ -16,7 +16,7 @@ use super::rows::{self, BATCH_ROWS};
 
 /// Batches that are drawn or stored at a time, for each thread.
 const IN_FLIGHT: usize = 2;
-/// An hour's file is sealed at once, up to this many rows and bytes in memory.
+/// An hour's rows are sealed at once, up to this many rows and bytes in memory.
 const MOST_SEALED: (u64, usize) = (1_000_000, 768 << 20);
 
 /// What the folder holds, and how it came to.
@@ -54,6 +54,8 @@ pub(super) async fn fill(dir: &Path, flows: u64, threads: usize) -> anyhow::Resu
         draw(&store, flows, threads).await?;
     }
     store.seal().await?;
+    // As time would do it.
+    store.compact().await?;
     let tables = store.stats();
     store.close().await?;
     if known.is_none() {
@@ -67,15 +69,7 @@ async fn draw(store: &Store, flows: u64, threads: usize) -> anyhow::Result<()> {
     let cluster = Arc::new(Cluster::new());
     let batches = (0..flows.div_ceil(BATCH_ROWS)).map(|number| {
         let cluster = cluster.clone();
-        tokio::task::spawn_blocking(move || {
-            let drawn = rows::batch(&cluster, number, flows);
-            [
-                part(number, &drawn.flows),
-                part(number, &drawn.spans),
-                part(number, &drawn.handshakes),
-                part(number, &drawn.drops),
-            ]
-        })
+        tokio::task::spawn_blocking(move || drawn(&cluster, number, flows))
     });
     let in_flight = IN_FLIGHT * threads;
     stream::iter(batches)
@@ -84,6 +78,21 @@ async fn draw(store: &Store, flows: u64, threads: usize) -> anyhow::Result<()> {
         .buffered(in_flight)
         .try_collect::<()>()
         .await
+}
+
+/// The batches, one a table, with that number of `flows` flows in all.
+pub(super) fn drawn(
+    cluster: &Cluster,
+    number: u64,
+    flows: u64,
+) -> [(BatchMeta, arrow::array::RecordBatch); 4] {
+    let drawn = rows::batch(cluster, number, flows);
+    [
+        part(number, &drawn.flows),
+        part(number, &drawn.spans),
+        part(number, &drawn.handshakes),
+        part(number, &drawn.drops),
+    ]
 }
 
 fn part<R: Row>(number: u64, rows: &[R]) -> (BatchMeta, arrow::array::RecordBatch) {

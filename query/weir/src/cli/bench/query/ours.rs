@@ -45,7 +45,7 @@ impl Weir {
         let ready_file = dir.join("bench-ready.json");
         let _ = fs::remove_file(&ready_file);
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
-        command.args(["--log", "warn", "up", "--no-probe"]);
+        command.args(["--log", "warn", "up", "--no-probe", "--retention", "none"]);
         for listener in ["--http", "--flight", "--otlp-grpc", "--otlp-http", "--jaeger"] {
             command.args([listener, "127.0.0.1:0"]);
         }
