@@ -107,7 +107,13 @@ fn same_shape(document: &Value, schema: &Value, value: &Value, path: &str) {
         Some(target) => document.pointer(target.trim_start_matches('#')).unwrap(),
         None => schema,
     };
-    match schema["type"].as_str().unwrap() {
+    let kind = match &schema["type"] {
+        // One of two: what it is, or nothing.
+        Value::Array(kinds) if value.is_null() && kinds.contains(&Value::from("null")) => return,
+        Value::Array(kinds) => kinds[0].as_str(),
+        kind => kind.as_str(),
+    };
+    match kind.unwrap() {
         "object" => {
             let object = value.as_object().unwrap_or_else(|| panic!("{path} is no object: {value}"));
             let Some(properties) = schema["properties"].as_object() else { return };
