@@ -63,8 +63,8 @@ impl FlightSql {
     /// Starts a question; how complete its answer is comes with the schema, as the message's metadata.
     async fn answer<T>(&self, question: Question, request: &Request<T>) -> Result<Response<Batches>, Status> {
         let engine = self.asked(request).await?;
-        let answer = engine.sql(question).await.map_err(|err| status(&err))?;
-        let completeness = engine.completeness(answer.range).await.map_err(|err| status(&err))?;
+        let mut answer = engine.sql(question).await.map_err(|err| status(&err))?;
+        let completeness = answer.completeness(&engine).await.map_err(|err| status(&err))?;
         let completeness = serde_json::to_string(&completeness).unwrap_or_default();
         let schema = answer.schema.clone();
         let data = FlightDataEncoderBuilder::new()

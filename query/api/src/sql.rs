@@ -42,7 +42,7 @@ pub(crate) async fn answer(
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let started = Instant::now();
     let Some(format) = Format::of(accept) else { return whole(&api, question, started).await };
-    let answer = api.engine.sql(question).await?;
+    let mut answer = api.engine.sql(question).await?;
     let encoder = Encoder::new(format, &answer.schema).map_err(|err| {
         let hint = "CAST the column to VARCHAR, or ask for another format";
         ApiError::bad_request(
@@ -51,7 +51,7 @@ pub(crate) async fn answer(
             Some(hint.to_owned()),
         )
     })?;
-    let completeness = api.engine.completeness(answer.range).await?;
+    let completeness = answer.completeness(&api.engine).await?;
     let mut response = Response::new(Body::from_stream(formats::stream(answer, encoder)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     say_completeness(&mut response, &completeness);
@@ -66,8 +66,9 @@ pub(crate) fn say_completeness(response: &mut Response, completeness: &Completen
 }
 
 async fn whole(api: &Api, question: Question, started: Instant) -> Result<Response, ApiError> {
-    let collected = api.engine.collect(question, MOST_ROWS).await?;
-    let completeness = api.engine.completeness(collected.range).await?;
+    let mut answer = api.engine.sql(question).await?;
+    let completeness = answer.completeness(&api.engine).await?;
+    let collected = answer.collect(MOST_ROWS).await?;
     let columns: Vec<_> = collected
         .schema
         .fields()

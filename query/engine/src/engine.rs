@@ -1,13 +1,12 @@
-//! A question → an answer that streams.
+//! A question → an answer on its way.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
@@ -23,17 +22,16 @@ use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStat
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{EmptyRecordBatchStream, ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::StreamExt;
 use parking_lot::Mutex;
 use url::Url;
 use weir_model::{Table, tables};
 use weir_store::{Snapshot, Store};
 
+use crate::answer::{Answer, Collected};
 use crate::caller::Caller;
 use crate::completeness::{self, Completeness};
-use crate::distinct::CountsBesideDistinct;
 use crate::error::QueryError;
 use crate::functions::{self, FunctionDoc};
 use crate::limits::{Allowed, Limits, QuestionPool};
@@ -41,7 +39,7 @@ use crate::provider::StoreTable;
 use crate::question::Question;
 use crate::range::TimeRange;
 use crate::turns::{Turn, Turns};
-use crate::{compact, parameters, plain, rollup, statement};
+use crate::{compact, parameters, plain, rules, statement};
 
 /// Footers of files are kept in memory up to this part of what questions may use, beside it.
 const FOOTERS_SHARE: usize = 8;
@@ -84,27 +82,6 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// An answer, on its way. Dropping it cancels the question.
-pub struct Answer {
-    /// The columns.
-    pub schema: SchemaRef,
-    /// The times that the question is about.
-    pub range: TimeRange,
-    stream: SendableRecordBatchStream,
-    deadline: tokio::time::Instant,
-    limit: Duration,
-    /// Rows that may still come, of so many.
-    rows: (usize, usize),
-    /// Whether there were more.
-    is_over: bool,
-    /// How to begin once more, where memory doesn't suffice; `None` once rows were given.
-    again: Option<Again>,
-    /// Keeps the files that the plan reads.
-    _pins: Pins,
-    _running: Running,
-    _turn: Option<Arc<Turn>>,
-}
-
 /// What the tables of one question share.
 pub(crate) type Pins = Arc<Mutex<Pinned>>;
 
@@ -117,7 +94,7 @@ pub(crate) struct Pinned {
 }
 
 /// Counts a question for as long as it is worked on.
-struct Running(Arc<AtomicUsize>);
+pub(crate) struct Running(Arc<AtomicUsize>);
 
 impl Running {
     fn count(running: &Arc<AtomicUsize>) -> Running {
@@ -141,19 +118,6 @@ pub struct Described {
     pub parameters: Vec<Option<DataType>>,
 }
 
-/// An answer, whole.
-#[derive(Clone, Debug)]
-pub struct Collected {
-    /// The columns.
-    pub schema: SchemaRef,
-    /// The times that the question is about.
-    pub range: TimeRange,
-    /// At most as many rows as were asked for.
-    pub batches: Vec<RecordBatch>,
-    /// Whether there were more.
-    pub is_truncated: bool,
-}
-
 impl Engine {
     /// An engine over `store`. What an earlier one left spilled in its folder is removed.
     ///
@@ -169,7 +133,8 @@ impl Engine {
         }
         let options = config.options_mut();
         options.sql_parser.collect_spans = true;
-        options.execution.parquet.pushdown_filters = true;
+        // Each scan decides for itself (`files.rs`): true here would decide for all.
+        options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
         options.execution.parquet.enable_page_index = true;
         options.execution.parquet.bloom_filter_on_read = true;
@@ -194,14 +159,14 @@ impl Engine {
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(|err| QueryError::from_datafusion(&err, ""))?;
-        let url = crate::provider::store_url();
+        let url = crate::files::store_url();
         runtime.register_object_store(AsRef::<Url>::as_ref(&url), store.objects());
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_optimizer_rules(rollup::optimizer_rules())
-            .with_optimizer_rule(Arc::new(CountsBesideDistinct))
+            .with_optimizer_rules(rules::logical())
+            .with_physical_optimizer_rules(rules::physical())
             .build();
         let context = SessionContext::new_with_state(state);
         functions::register(&context);
@@ -258,21 +223,8 @@ impl Engine {
         let stream = tokio::time::timeout_at(deadline, start(&context, &question, allowed, Way::Quick))
             .await
             .map_err(|_| QueryError::too_slow(allowed.time))??;
-        let range = pins.lock().range.unwrap_or(TimeRange::ALL);
-        let again = Some(Again { context, question, allowed });
-        Ok(Answer {
-            schema: plain::answered(&stream.schema()),
-            range,
-            stream,
-            deadline,
-            limit: allowed.time,
-            rows: (allowed.rows, allowed.rows),
-            is_over: false,
-            again,
-            _pins: pins,
-            _running: running,
-            _turn: self.turn.clone(),
-        })
+        let again = Again { context, question, allowed };
+        Ok(Answer::new(stream, deadline, allowed, again, pins, running, self.turn.clone()))
     }
 
     /// What a question's answer would look like: its columns, and the type of each parameter as far as its place tells.
@@ -361,87 +313,15 @@ impl Engine {
     }
 }
 
-impl Answer {
-    /// All of it, cut after `most_rows`, or after as many as it may have.
-    async fn collect(mut self, most_rows: usize) -> Result<Collected, QueryError> {
-        let mut batches = Vec::new();
-        let mut room = most_rows.min(self.rows.1);
-        let mut is_truncated = false;
-        while let Some(batch) = self.next().await {
-            let batch = match batch {
-                Err(err) if err.code == "limit.rows" => {
-                    is_truncated = true;
-                    break;
-                }
-                batch => batch?,
-            };
-            is_truncated = batch.num_rows() > room;
-            let batch = batch.slice(0, batch.num_rows().min(room));
-            room -= batch.num_rows();
-            if batch.num_rows() > 0 {
-                batches.push(batch);
-            }
-            if is_truncated {
-                break;
-            }
-        }
-        Ok(Collected { schema: self.schema.clone(), range: self.range, batches, is_truncated })
-    }
-
-    /// The next rows; `None` at the end.
-    pub async fn next(&mut self) -> Option<Result<RecordBatch, QueryError>> {
-        if self.is_over {
-            return Some(Err(QueryError::too_many_rows(self.rows.1)));
-        }
-        let next = tokio::time::timeout_at(self.deadline, next_of(&mut self.stream, &mut self.again)).await;
-        let Ok(next) = next else { return Some(Err(QueryError::too_slow(self.limit))) };
-        let batch = next?.and_then(|batch| {
-            plain::answer(batch, &self.schema).map_err(|err| QueryError::from_datafusion(&err.into(), ""))
-        });
-        Some(batch.map(|batch| self.counted(batch)))
-    }
-
-    /// As many of the rows as may come; the rest is told of next time.
-    fn counted(&mut self, batch: RecordBatch) -> RecordBatch {
-        self.is_over = batch.num_rows() > self.rows.0;
-        let batch = if self.is_over { batch.slice(0, self.rows.0) } else { batch };
-        self.rows.0 -= batch.num_rows();
-        batch
-    }
-}
-
-/// The next rows of a stream, or of another one in its place where it asked for too much memory before it had any.
-async fn next_of(
-    stream: &mut SendableRecordBatchStream,
-    again: &mut Option<Again>,
-) -> Option<Result<RecordBatch, QueryError>> {
-    let error = match stream.next().await? {
-        Ok(batch) => {
-            *again = None;
-            return Some(Ok(batch));
-        }
-        Err(err) => QueryError::from_datafusion(&err, ""),
-    };
-    let Some(again) = again.take().filter(|_| error.code == "limit.memory") else { return Some(Err(error)) };
-    // What it holds is given back first.
-    *stream = Box::pin(EmptyRecordBatchStream::new(stream.schema()));
-    match again.start().await {
-        Ok(second) => *stream = second,
-        Err(err) => return Some(Err(err)),
-    }
-    let batch = stream.next().await?;
-    Some(batch.map_err(|err| QueryError::from_datafusion(&err, "")))
-}
-
 /// A question that didn't fit into memory by the quick way: by one that can spill, it may.
-struct Again {
+pub(crate) struct Again {
     context: SessionContext,
     question: Question,
     allowed: Allowed,
 }
 
 impl Again {
-    async fn start(self) -> Result<SendableRecordBatchStream, QueryError> {
+    pub(crate) async fn start(self) -> Result<SendableRecordBatchStream, QueryError> {
         start(&self.context, &self.question, self.allowed, Way::Spilling).await
     }
 }

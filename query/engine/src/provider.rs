@@ -12,13 +12,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, DFSchema, Result, ScalarValue, Statistics};
+use datafusion::common::{DFSchema, Result, Statistics};
 use datafusion::datasource::TableType;
-use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
-use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
@@ -34,13 +30,9 @@ use weir_store::{Segment, Snapshot, Store};
 
 use crate::compact::CompactExec;
 use crate::engine::Pins;
-use crate::prune;
+use crate::files::{self, ScanFile, parquet};
+use crate::prune::{self, Span};
 use crate::range::TimeRange;
-
-/// The store's files under a name of their own, so that no SQL reaches another file by a path.
-pub(crate) fn store_url() -> ObjectStoreUrl {
-    ObjectStoreUrl::parse("weir://store").expect("a constant URL")
-}
 
 /// One table of the store within one question.
 pub(crate) struct StoreTable {
@@ -61,11 +53,11 @@ impl std::fmt::Debug for StoreTable {
 
 /// What one scan reads: the columns that are wanted, then those that only the filter needs.
 pub(crate) struct Read {
-    columns: Vec<usize>,
+    pub(crate) columns: Vec<usize>,
     wanted: usize,
     schema: SchemaRef,
     /// Over `schema`.
-    predicate: Option<Arc<dyn PhysicalExpr>>,
+    pub(crate) predicate: Option<Arc<dyn PhysicalExpr>>,
 }
 
 impl Read {
@@ -150,24 +142,12 @@ impl StoreTable {
 
     /// What the catalog knows of the files, so that counting rows or finding the newest reads none of them.
     fn statistics(&self, segments: &[&Segment]) -> Statistics {
-        let mut statistics = Statistics::new_unknown(&self.schema);
         let rows = segments.iter().map(|segment| segment.rows as usize).sum();
-        statistics.num_rows = Precision::Exact(rows);
-        let time = |time: Option<i64>| {
-            let utc = Some("UTC".into());
-            time.map_or(Precision::Absent, |time| {
-                Precision::Exact(ScalarValue::TimestampNanosecond(Some(time), utc))
-            })
-        };
-        if let Some(column) = statistics.column_statistics.first_mut() {
-            *column = ColumnStatistics {
-                null_count: Precision::Exact(0),
-                min_value: time(segments.iter().map(|segment| segment.min_time).min()),
-                max_value: time(segments.iter().map(|segment| segment.max_time).max()),
-                ..ColumnStatistics::new_unknown()
-            };
-        }
-        statistics
+        let earliest = segments.iter().map(|segment| segment.min_time).min();
+        let latest = segments.iter().map(|segment| segment.max_time).max();
+        let statistics = earliest.zip(latest).map(|times| files::statistics(&self.schema, times));
+        let statistics = statistics.unwrap_or_else(|| Statistics::new_unknown(&self.schema));
+        statistics.with_num_rows(Precision::Exact(rows))
     }
 
     fn memory(&self, snapshot: Snapshot, read: &Read, state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
@@ -183,41 +163,6 @@ impl StoreTable {
             MemorySourceConfig::try_new_exec(&partitions, stored.clone(), columns)?;
         as_viewed(memory, &stored.project(&read.columns)?, &read.schema)
     }
-}
-
-/// Rows of Parquet files (path and size) that have the columns of `table`, or some of them.
-pub(crate) fn parquet(
-    store: &Store,
-    table: &SchemaRef,
-    files: &[(&Path, u64)],
-    statistics: Statistics,
-    read: &Read,
-    state: &dyn Session,
-    limit: Option<usize>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let threads = state.config().target_partitions().min(files.len()).max(1);
-    let mut groups = vec![Vec::new(); threads];
-    for (index, (path, size)) in files.iter().enumerate() {
-        groups[index % threads].push(PartitionedFile::new(path.to_string(), *size));
-    }
-    // Footers are read once and kept: files never change.
-    let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
-    let reader = Arc::new(CachedParquetFileReaderFactory::new(store.objects(), footers));
-    let options = state.config_options().execution.parquet.clone();
-    let source = ParquetSource::new(table.clone())
-        .with_pushdown_filters(options.pushdown_filters)
-        .with_reorder_filters(options.reorder_filters)
-        .with_enable_page_index(options.enable_page_index)
-        .with_bloom_filter_on_read(options.bloom_filter_on_read)
-        .with_parquet_file_reader_factory(reader);
-    let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
-        .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
-        .with_statistics(statistics)
-        .with_projection_indices(Some(read.columns.clone()))?
-        // Below a filter, a limit would count rows that don't pass.
-        .with_limit(limit.filter(|_| read.predicate.is_none()))
-        .build();
-    Ok(DataSourceExec::from_data_source(config))
 }
 
 /// What files filter by, over the columns of `table`.
@@ -277,16 +222,18 @@ impl TableProvider for StoreTable {
         let predicate = predicate(filters, &self.schema, state)?;
         let read = Read::of(&self.schema, projection, predicate.as_ref())?;
         let all = snapshot.segments.clone();
-        let mut segments = prune::by_time(&all, predicate.as_ref(), self.table.time_column(), &self.schema)?;
-        if let Some(rolled) = &self.rolled {
-            segments.retain(|segment| !rolled.contains(&segment.path));
-        }
+        let spans =
+            all.iter().map(|file| Span { times: Some((file.min_time, file.max_time)), rows: file.rows });
+        let spans: Vec<Span> = spans.collect();
+        let kept = prune::by_time(&spans, predicate.as_ref(), self.table.time_column(), &self.schema)?;
+        let rolled = |file: &Segment| self.rolled.as_ref().is_some_and(|rolled| rolled.contains(&file.path));
+        let segments = all.iter().zip(kept).filter(|(file, keep)| *keep && !rolled(file));
+        let segments: Vec<&Segment> = segments.map(|(file, _)| file).collect();
         let mut parts = Vec::new();
         if !segments.is_empty() {
-            let files: Vec<(&Path, u64)> =
-                segments.iter().map(|segment| (&segment.path, segment.size)).collect();
+            let files: Vec<_> = segments.iter().map(|segment| ScanFile::from(*segment)).collect();
             let statistics = self.statistics(&segments);
-            let files = parquet(&self.store, &self.schema, &files, statistics, &read, state, limit)?;
+            let files = parquet(&self.store, &self.schema, files, statistics, &read, state, limit).await?;
             parts.push(read.filtered(files)?);
         }
         if !snapshot.memory.is_empty() || parts.is_empty() {

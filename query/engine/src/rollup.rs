@@ -23,7 +23,6 @@ use datafusion::functions_aggregate::min_max::{max, min};
 use datafusion::functions_aggregate::sum::sum;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
-use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use weir_model::rollup::{self, ROLLED_ROWS};
 use weir_store::RollUpFile;
@@ -52,14 +51,6 @@ impl OptimizerRule for UseRollUps {
             None => Ok(Transformed::no(plan)),
         }
     }
-}
-
-/// DataFusion's own rules, and this one as soon as times and types are known.
-pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules = Optimizer::new().rules;
-    let simplified = rules.iter().position(|rule| rule.name() == "simplify_expressions");
-    rules.insert(simplified.map_or(0, |place| place + 1), Arc::new(UseRollUps));
-    rules
 }
 
 /// What an aggregate is over: a table, perhaps under another name, perhaps filtered.

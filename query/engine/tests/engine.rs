@@ -8,6 +8,8 @@ mod answers;
 mod cancelled;
 #[path = "engine/errors.rs"]
 mod errors;
+#[path = "engine/files.rs"]
+mod files;
 #[path = "engine/functions.rs"]
 mod functions;
 #[path = "engine/limits.rs"]

@@ -24,8 +24,8 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if matches!(cli.command, cli::Command::Up(_)) {
-        allocator::give_back();
+    if let cli::Command::Up(args) = &cli.command {
+        allocator::give_back(args.memory_limit);
     }
     weir_kit::log::init(&cli.log, cli.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

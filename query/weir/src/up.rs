@@ -35,7 +35,7 @@ pub(crate) struct Args {
     data_dir: Option<PathBuf>,
     /// How much memory the process may take, at least 256MiB; a load that needs more waits at those who send it.
     #[arg(long, env = "WEIR_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = flags::memory)]
-    memory_limit: usize,
+    pub(crate) memory_limit: usize,
     #[command(flatten)]
     retention: retention::Args,
     #[command(flatten)]

@@ -13,6 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use weir_model::rollup::RollUp;
 use weir_store::{RollUpFile, Store};
 
+use crate::files::{self, ScanFile};
 use crate::plain;
 use crate::provider::{self, Read};
 
@@ -57,10 +58,12 @@ impl TableProvider for RollUps {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let predicate = provider::predicate(filters, &self.schema, state)?;
         let read = Read::of(&self.schema, projection, predicate.as_ref())?;
-        let files: Vec<_> = self.files.iter().map(|file| (&file.path, file.size)).collect();
+        let files =
+            self.files.iter().map(|file| ScanFile { path: file.path.clone(), size: file.size, times: None });
+        let files = files.collect();
         let mut statistics = Statistics::new_unknown(&self.schema);
         statistics.num_rows = Precision::Exact(self.files.iter().map(|file| file.rows as usize).sum());
-        let rows = provider::parquet(&self.store, &self.schema, &files, statistics, &read, state, limit)?;
+        let rows = files::parquet(&self.store, &self.schema, files, statistics, &read, state, limit).await?;
         read.filtered(rows)
     }
 }

@@ -35,9 +35,18 @@ async fn counts_beside_distinct_counts_are_those_of_the_rows() {
     );
     // Every third flow has no namespace: it is counted as a row, and as nobody's.
     assert_eq!(world.rows(&sql).await, ["curl|2|150|100|152|22350", "nginx|2|150|100|152|22500"]);
-    // A set for each group is what the rule is there to avoid.
+    // A set of texts for each group is what the rules are there to avoid.
     let plan = world.rows(&format!("EXPLAIN {sql}")).await.join("\n");
-    assert!(plan.contains("aggr=[count(alias1), sum(alias2), "), "{plan}");
+    assert!(plan.contains("aggr=[count_distinct_texts(flows.client_namespace), "), "{plan}");
+    let numbers = format!("SELECT client_process, count(DISTINCT client_bytes), count(*) {groups}");
+    assert_eq!(world.rows(&numbers).await, ["curl|150|150", "nginx|150|150"]);
+    let plan = world.rows(&format!("EXPLAIN {numbers}")).await.join("\n");
+    assert!(plan.contains("aggr=[count(alias1), sum(alias2)"), "{plan}");
+    // Of two texts, under a condition, and by an expression.
+    let several = "SELECT client_bytes % 2 AS odd, count(DISTINCT client_ip) AS ips, count(DISTINCT client_process) AS processes,
+            count(DISTINCT client_ip) FILTER (WHERE client_bytes < 4) AS few, count(DISTINCT upper(client_namespace)) AS upper
+        FROM flows GROUP BY 1 ORDER BY 1";
+    assert_eq!(world.rows(several).await, ["0|5|1|2|2", "1|5|1|2|2"]);
     let none = "SELECT count(DISTINCT client_ip), count(*) FROM flows WHERE client_bytes < 0";
     assert_eq!(world.rows(none).await, ["0|0"]);
     let having = "SELECT client_ip FROM flows GROUP BY client_ip HAVING count(DISTINCT client_process) = 1 AND count(*) > 29 ORDER BY 1";

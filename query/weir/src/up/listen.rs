@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -124,6 +125,12 @@ pub(crate) fn serve(
     tokio::spawn(async move {
         // Handlers may ask who is at the other end.
         let router = router.into_make_service_with_connect_info::<SocketAddr>();
+        // An answer that comes in pieces would wait for the client's word on each one, which takes its time.
+        let listener = listener.tap_io(|stream| {
+            if let Err(err) = stream.set_nodelay(true) {
+                tracing::debug!(%err, "a connection answers in its own time");
+            }
+        });
         let finished = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
             result = async { finished.await } => result,

@@ -1,0 +1,35 @@
+//! Which rules make a plan of a question, and in which order: DataFusion's own, and ours where they have to be among them.
+
+use std::sync::Arc;
+
+use datafusion::optimizer::OptimizerRule;
+use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+
+use crate::distinct::{CountsBesideDistinct, DistinctInMemory};
+use crate::first_rows::{FilterEarly, FirstRows};
+use crate::rollup::UseRollUps;
+
+/// What a question means → how it is best said.
+pub(crate) fn logical() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let simplified = rules.iter().position(|rule| rule.name() == "simplify_expressions");
+    // As soon as times and types are known, and before distinct counts are made groups of.
+    let place = simplified.map_or(0, |place| place + 1);
+    rules.insert(place, Arc::new(UseRollUps));
+    rules.insert(place + 1, Arc::new(DistinctInMemory));
+    rules.push(Arc::new(CountsBesideDistinct));
+    rules
+}
+
+/// How it is best said → how it is worked on.
+pub(crate) fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    // In any case before the sort's bound, which changes as rows are found, is given to files to filter by.
+    let pushed = rules.iter().position(|rule| rule.name() == "PushdownSort");
+    rules.insert(pushed.map_or(0, |place| place + 1), Arc::new(FirstRows));
+    // Before any filter goes into a file's reader.
+    rules.insert(0, Arc::new(FilterEarly));
+    rules
+}
