@@ -26,6 +26,8 @@ pub struct Answer {
     pub schema: SchemaRef,
     /// The times that the question is about.
     pub range: TimeRange,
+    /// Whether it reads rows of the store; one that doesn't is complete whatever was lost.
+    pub reads_rows: bool,
     stream: Peekable<SendableRecordBatchStream>,
     deadline: tokio::time::Instant,
     limit: Duration,
@@ -64,10 +66,11 @@ impl Answer {
         running: Running,
         turn: Option<Arc<Turn>>,
     ) -> Answer {
-        let range = pins.lock().range.unwrap_or(TimeRange::ALL);
+        let range = pins.lock().range;
         Answer {
             schema: plain::answered(&stream.schema()),
-            range,
+            range: range.unwrap_or(TimeRange::ALL),
+            reads_rows: range.is_some(),
             stream: stream.peekable(),
             deadline,
             limit: allowed.time,

@@ -39,7 +39,7 @@ use crate::provider::StoreTable;
 use crate::question::Question;
 use crate::range::TimeRange;
 use crate::turns::{Turn, Turns};
-use crate::{compact, parameters, plain, rules, statement};
+use crate::{compact, parameters, plain, postgres, rules, statement};
 
 /// Footers of files are kept in memory up to this part of what questions may use, beside it.
 const FOOTERS_SHARE: usize = 8;
@@ -72,6 +72,8 @@ pub struct Engine {
     turns: Arc<Turns>,
     /// Whose questions these are; `None`: Weir's own, which wait for nobody.
     turn: Option<Arc<Turn>>,
+    /// The PostgreSQL session that asks, where one does.
+    postgres: Option<postgres::Asking>,
     /// Kept open for its name.
     _spill_folder: Arc<File>,
 }
@@ -178,6 +180,7 @@ impl Engine {
             running: Arc::default(),
             turns: Turns::new(limits),
             turn: None,
+            postgres: None,
             _spill_folder: Arc::new(spill_folder),
         })
     }
@@ -191,6 +194,17 @@ impl Engine {
         Ok(Engine { turn: Some(Arc::new(turn)), ..self.clone() })
     }
 
+    /// The same for one session of a client of PostgreSQL's, which has a catalogue and words of its own.
+    #[must_use]
+    pub fn for_postgres(&self, session: postgres::Session) -> Engine {
+        let state = match &self.postgres {
+            Some(asking) => asking.state.clone(),
+            None => Arc::new(postgres::state(&self.state)),
+        };
+        let asking = postgres::Asking { session: Arc::new(session), state };
+        Engine { postgres: Some(asking), ..self.clone() }
+    }
+
     /// All functions that a question may use, ours first, by name.
     pub fn functions(&self) -> Vec<FunctionDoc> {
         functions::all(&self.state)
@@ -199,6 +213,11 @@ impl Engine {
     /// The store that it asks.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What a question may cost.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Questions that are worked on now.
@@ -302,10 +321,17 @@ impl Engine {
         let names = &self.state.config_options().catalog;
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(&names.default_schema, Arc::new(schema))?;
+        if let Some(asking) = &self.postgres {
+            asking.session.add_tables(&catalog)?;
+        }
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
-        let mut state = SessionState::clone(&self.state);
+        let mut state =
+            SessionState::clone(self.postgres.as_ref().map_or(&self.state, |asking| &asking.state));
         state.register_catalog_list(Arc::new(catalogs));
+        if let Some(asking) = &self.postgres {
+            state.config_mut().set_extension(asking.session.clone());
+        }
         let merge = allowed.memory_bytes / MERGE_SHARE / state.config().target_partitions();
         state.config_mut().options_mut().execution.sort_spill_reservation_bytes =
             merge.clamp(MERGE_BYTES.0, MERGE_BYTES.1);
@@ -329,7 +355,10 @@ impl Again {
 /// Text → plan, read-only.
 async fn plan(state: &SessionState, text: &str) -> Result<LogicalPlan, QueryError> {
     let limit = state.config_options().sql_parser.recursion_limit.get();
-    let parsed = statement::parse(text, limit)?;
+    let mut parsed = statement::parse(text, limit)?;
+    if let Some(session) = state.config().get_extension::<postgres::Session>() {
+        session.rewrite(&mut parsed);
+    }
     let planned = state.statement_to_plan(parsed).await;
     let plan = planned.map_err(|err| QueryError::from_datafusion(&err, text))?;
     statement::read_only(&plan)?;

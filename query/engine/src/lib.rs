@@ -10,6 +10,7 @@
 //! | `limits.rs`       | what a question may cost, and its part of the memory                            |
 //! | `statement.rs`    | text → one statement that only asks                                             |
 //! | `parameters.rs`   | values of `$1`, `$2` …                                                          |
+//! | `postgres/`       | what PostgreSQL's clients expect beside answers                                 |
 //! | `provider.rs`     | a table over a snapshot: newest rows from memory, the rest from pruned files     |
 //! | `files.rs`        | Parquet files as rows of a plan, in pieces, the newest first                      |
 //! | `selective.rs`    | whether a filter leaves so little that files should filter while they are read     |
@@ -43,6 +44,7 @@ mod hint;
 mod limits;
 mod parameters;
 mod plain;
+pub mod postgres;
 mod provider;
 mod prune;
 mod question;
@@ -58,7 +60,7 @@ pub use caller::Caller;
 pub use completeness::Completeness;
 pub use datafusion::common::ScalarValue;
 pub use datafusion::execution::SendableRecordBatchStream;
-pub use engine::Engine;
+pub use engine::{Described, Engine};
 pub use error::{Position, QueryError};
 pub use functions::FunctionDoc;
 pub use limits::{Limits, Lowered};
