@@ -115,15 +115,17 @@ rivals() {
   python_packages rivals duckdb==2.0.1 chdb==4.4.0 pyarrow==26.0.1
 }
 
-adbc() {
-  # A client of Arrow Flight SQL for tests, as people have it.
-  local wanted="adbc-driver-flightsql==1.13.0 adbc-driver-manager==1.13.0 pyarrow==26.0.1"
-  [ "$(cat .tools/sql/wanted 2>/dev/null)" = "$wanted" ] && return 0
-  say "installing ${wanted// /, } into .tools (half a minute)"
-  python3 -m venv .tools/sql
-  # shellcheck disable=SC2086 # each is a package
-  .tools/sql/bin/python -m pip install --quiet $wanted
-  echo "$wanted" > .tools/sql/wanted
+sql_clients() {
+  # Clients of Arrow Flight SQL and PostgreSQL for tests, as people have them. JDBC needs a Java, and a compiler in it.
+  apt_packages psql=postgresql-client javac=default-jdk-headless
+  python_packages sql adbc-driver-flightsql==1.13.0 adbc-driver-manager==1.13.0 pyarrow==26.0.1 'psycopg[binary]==3.3.9'
+  local version=42.7.14 to=.tools/jdbc
+  [ "$(cat "$to/version" 2>/dev/null)" = "$version" ] && return 0
+  say "installing PostgreSQL's JDBC driver $version into .tools (seconds)"
+  mkdir -p "$to"
+  curl --proto '=https' --tlsv1.2 -sSfL -o "$to/postgresql.jar" \
+    "https://repo1.maven.org/maven2/org/postgresql/postgresql/$version/postgresql-$version.jar"
+  echo "$version" > "$to/version"
 }
 
 kubernetes() {
@@ -162,7 +164,7 @@ case ${1:-run} in
       [ -n "$had_haproxy" ] || as_root systemctl disable --quiet --now haproxy
       [ -n "$had_prometheus" ] || as_root systemctl disable --quiet --now prometheus
     fi
-    golang; go_peers; aioquic; envoy; otlp_peers; adbc; readers; kubernetes ;;
+    golang; go_peers; aioquic; envoy; otlp_peers; sql_clients; readers; kubernetes ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)

@@ -23,7 +23,8 @@ stop() {
 trap stop EXIT
 
 "$weir" up --data-dir "$work/data" --http 127.0.0.1:0 --jaeger 127.0.0.1:0 --flight 127.0.0.1:0 \
-  --otlp-grpc 127.0.0.1:0 --otlp-http 127.0.0.1:0 --jaeger-grpc 127.0.0.1:0 --jaeger-storage 127.0.0.1:0 --flight-sql 127.0.0.1:0 --ready-file "$work/ready.json" >"$work/up.log" 2>&1 &
+  --otlp-grpc 127.0.0.1:0 --otlp-http 127.0.0.1:0 --jaeger-grpc 127.0.0.1:0 --jaeger-storage 127.0.0.1:0 --flight-sql 127.0.0.1:0 \
+  --postgres 127.0.0.1:0 --ready-file "$work/ready.json" >"$work/up.log" 2>&1 &
 pids+=($!)
 # Waits for the state itself; the bound is there only to end a start that never comes.
 for _ in $(seq 600); do

@@ -66,6 +66,7 @@ impl Weir {
             "--jaeger-grpc",
             "--jaeger-storage",
             "--flight-sql",
+            "--postgres",
         ] {
             command.args([flag, "127.0.0.1:0"]);
         }
@@ -111,7 +112,8 @@ impl Weir {
         &self.ready[field]
     }
 
-    /// Where a listener is bound: `http`, `flight`, `otlp_grpc`, `otlp_http`, `jaeger`, `jaeger_grpc`, `jaeger_storage`, `flight_sql`.
+    /// Where a listener is bound: `http`, `flight`, `otlp_grpc`, `otlp_http`, `jaeger`, `jaeger_grpc`, `jaeger_storage`, `flight_sql`,
+    /// `postgres`.
     ///
     /// # Errors
     /// When the ready file has no such address.

@@ -7,8 +7,8 @@ use weir_e2e::{Namespace, Store, Weir, need_root, run, weir_binary};
 
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
-/// OTLP over gRPC and HTTP, web page, Flight, Jaeger's gRPC and HTTP, Jaeger's remote storage.
-const PORTS: [u16; 8] = [4317, 4318, 8480, 8481, 8483, 16685, 16686, 17271];
+/// OTLP over gRPC and HTTP, PostgreSQL's protocol, web page, Flight, Flight SQL, Jaeger's gRPC and HTTP, Jaeger's remote storage.
+const PORTS: [u16; 9] = [4317, 4318, 5433, 8480, 8481, 8483, 16685, 16686, 17271];
 
 /// In a namespace of its own, where the default ports are free and every socket is Weir's.
 #[tokio::test]

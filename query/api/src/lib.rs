@@ -6,6 +6,7 @@
 //! | `turn.rs`    | who asks, and whose turn it is                                                |
 //! | `sql/`       | `POST /api/v1/sql`: JSON, NDJSON, CSV, Arrow IPC or Parquet                   |
 //! | `flight_sql/`| Arrow Flight SQL (gRPC): statements, parameters, the catalogue                |
+//! | `postgres/`  | PostgreSQL's wire protocol: psql, Grafana, DBeaver                            |
 //! | `flows.rs`   | `GET /api/v1/flows`: filters → SQL, joined with what the handshakes say        |
 //! | `filter.rs`  | `column op value`, checked against the schema                                 |
 //! | `tables.rs`  | `GET /api/v1/tables`: the schema as the model has it, and all functions       |
@@ -32,6 +33,7 @@ mod info;
 pub mod jaeger;
 mod metrics;
 mod openapi;
+mod postgres;
 mod sql;
 mod status;
 mod tables;
@@ -48,6 +50,7 @@ use weir_store::Store;
 pub use capture::{PacketSource, PacketStream};
 pub use flight_sql::flight_sql;
 pub use info::{ApiInfo, KubernetesSource, ProbeState};
+pub use postgres::postgres;
 pub use tables::markdown as tables_markdown;
 
 /// What the API answers from.

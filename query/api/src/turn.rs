@@ -51,5 +51,10 @@ pub(crate) async fn hold(State(api): State<Arc<Api>>, request: Request, next: Ne
 fn caller(known: &Extensions) -> Caller {
     let http = known.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
     let grpc = || known.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-    http.or_else(grpc).map_or_else(Caller::anonymous, |address| Caller::at(address.ip()))
+    http.or_else(grpc).map_or_else(Caller::anonymous, caller_at)
+}
+
+/// The same for a connection of which no more is known.
+pub(crate) fn caller_at(address: SocketAddr) -> Caller {
+    Caller::at(address.ip())
 }

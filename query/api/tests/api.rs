@@ -16,6 +16,10 @@ mod flows;
 mod guard;
 #[path = "api/leaving.rs"]
 mod leaving;
+#[path = "api/postgres.rs"]
+mod postgres;
+#[path = "api/postgres_catalogue.rs"]
+mod postgres_catalogue;
 #[path = "api/sql.rs"]
 mod sql;
 

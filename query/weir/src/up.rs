@@ -95,6 +95,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let jaeger_storage =
         listen::bind("Jaeger's remote storage", "--jaeger-storage", args.listen.jaeger_storage).await?;
     let flight_sql = listen::bind("Flight SQL", "--flight-sql", args.listen.flight_sql).await?;
+    let postgres = listen::bind("PostgreSQL's protocol", "--postgres", args.listen.postgres).await?;
     let config = CollectorConfig {
         flight_listen: args.listen.flight,
         otlp_grpc_listen: args.listen.otlp_grpc,
@@ -124,6 +125,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         jaeger_grpc: jaeger_grpc.local_addr()?,
         jaeger_storage: jaeger_storage.local_addr()?,
         flight_sql: flight_sql.local_addr()?,
+        postgres: postgres.local_addr()?,
         flight: collector.flight_addr(),
         otlp_grpc: collector.otlp_grpc_addr(),
         otlp_http: collector.otlp_http_addr(),
@@ -154,6 +156,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         listen::serve_grpc(jaeger_grpc, queries, stop.clone()),
         listen::serve_grpc(jaeger_storage, storage, stop.clone()),
         listen::serve_grpc(flight_sql, weir_api::flight_sql(&api), stop.clone()),
+        listen::serve_postgres(postgres, api, stop.clone()),
     ];
 
     if let Some(path) = &args.ready_file {

@@ -14,6 +14,7 @@ pub(crate) fn print(listeners: &Addresses, dir: &Path, probe: &Running) {
     println!("  Jaeger HTTP API  http://{}", listeners.jaeger);
     println!("  Jaeger gRPC      queries {}   storage {}", listeners.jaeger_grpc, listeners.jaeger_storage);
     println!("  Flight SQL       {}", listeners.flight_sql);
+    println!("  PostgreSQL       {}", listeners.postgres);
     println!("  OTLP             grpc {}   http {}", listeners.otlp_grpc, listeners.otlp_http);
     println!("  Probes (Flight)  {}", listeners.flight);
     for (what, address) in [

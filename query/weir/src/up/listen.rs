@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use weir_api::Api;
 
 /// How long open requests may go on after the stop signal.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -56,17 +58,21 @@ pub(crate) struct Addresses {
     /// Questions in SQL over Arrow Flight SQL, for ADBC and JDBC.
     #[arg(long, env = "WEIR_FLIGHT_SQL", default_value = "127.0.0.1:8483", value_name = "ADDR:PORT")]
     pub(crate) flight_sql: SocketAddr,
+    /// Questions in SQL over PostgreSQL's wire protocol, for psql, Grafana and DBeaver.
+    #[arg(long, env = "WEIR_POSTGRES", default_value = "127.0.0.1:5433", value_name = "ADDR:PORT")]
+    pub(crate) postgres: SocketAddr,
 }
 
 impl Addresses {
     /// What listens where, for people: name, flag, address.
-    pub(crate) fn described(&self) -> [(&'static str, &'static str, SocketAddr); 8] {
+    pub(crate) fn described(&self) -> [(&'static str, &'static str, SocketAddr); 9] {
         [
             ("web page and API", "--http", self.http),
             ("Jaeger's HTTP API", "--jaeger", self.jaeger),
             ("Jaeger's gRPC APIs", "--jaeger-grpc", self.jaeger_grpc),
             ("Jaeger's remote storage", "--jaeger-storage", self.jaeger_storage),
             ("Flight SQL", "--flight-sql", self.flight_sql),
+            ("PostgreSQL's protocol", "--postgres", self.postgres),
             ("probes (Flight)", "--flight", self.flight),
             ("OTLP over gRPC", "--otlp-grpc", self.otlp_grpc),
             ("OTLP over HTTP", "--otlp-http", self.otlp_http),
@@ -81,6 +87,7 @@ impl Addresses {
             ("jaeger_grpc", self.jaeger_grpc),
             ("jaeger_storage", self.jaeger_storage),
             ("flight_sql", self.flight_sql),
+            ("postgres", self.postgres),
             ("flight", self.flight),
             ("otlp_grpc", self.otlp_grpc),
             ("otlp_http", self.otlp_http),
@@ -151,6 +158,21 @@ pub(crate) fn serve_grpc(
         let finished = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         tokio::select! {
             result = finished => result.map_err(std::io::Error::other),
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    })
+}
+
+/// The same for PostgreSQL's clients.
+pub(crate) fn serve_postgres(
+    listener: TcpListener,
+    api: Arc<Api>,
+    stop: CancellationToken,
+) -> JoinHandle<std::io::Result<()>> {
+    tokio::spawn(async move {
+        let finished = weir_api::postgres(api, listener, stop.clone().cancelled_owned());
+        tokio::select! {
+            result = finished => result,
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
         }
     })
