@@ -20,7 +20,7 @@ use super::answering::{Answering, Client, Failure, columns, description};
 use super::cancel::Place;
 use super::extended::{Portal, Prepared};
 use super::refusal::Refusal;
-use super::wire::Wire;
+use super::wire::{PIECE_BYTES, Wire};
 use crate::Api;
 
 /// An answer of which the rest isn't fetched for so long is given up, and its turn with it.
@@ -131,7 +131,11 @@ impl Session {
                 self.is_skipping = !is_simple;
             }
         }
-        if is_simple { self.ready().await } else { Ok(()) }
+        if is_simple {
+            return self.ready().await;
+        }
+        // Whoever asks on and on without reading waits.
+        if self.wire.unsent.len() >= PIECE_BYTES { self.wire.flush().await } else { Ok(()) }
     }
 
     async fn synced(&mut self) -> io::Result<()> {

@@ -79,7 +79,8 @@ impl Wire {
                 if self.received.len() >= before + length {
                     return Ok(Some(self.received.split_to(before + length)));
                 }
-                self.received.reserve(before + length - self.received.len());
+                // No more room than is filled: a length is quickly said.
+                self.received.reserve((before + length - self.received.len()).min(PIECE_BYTES));
             }
             if self.reader.read_buf(&mut self.received).await? == 0 {
                 return Ok(None);

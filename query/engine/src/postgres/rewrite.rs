@@ -122,3 +122,6 @@ fn literal(text: &str) -> Expr {
     use datafusion::sql::sqlparser::ast::Value;
     Expr::Value(Value::SingleQuotedString(text.to_owned()).with_empty_span())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ use crate::error::QueryError;
 
 /// So many statements may come as one text: each is a copy of it, so that places in it stay what they are.
 const MOST: usize = 100;
+/// So many bytes these copies may have.
+const MOST_BYTES: usize = 16 << 20;
 
 /// `SHOW ALL`, as a question.
 const SETTINGS: &str = "SELECT name, setting, short_desc AS description FROM pg_settings ORDER BY name";
@@ -100,7 +102,7 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, QueryError> {
             .filter(|token| !matches!(token, Token::Whitespace(_) | Token::SemiColon | Token::EOF))
             .collect();
         if !words.is_empty() {
-            if statements.len() == MOST {
+            if statements.len() == MOST || statements.len() * text.len() > MOST_BYTES {
                 return Err(QueryError::invalid(
                     "sql.several",
                     format!("more than {MOST} statements at once"),

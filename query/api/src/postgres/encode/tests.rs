@@ -9,6 +9,9 @@ use arrow::datatypes::DataType;
 
 use super::*;
 
+/// A text, what was encoded, and the bytes.
+type Case<'a> = (&'a str, (String, Vec<u8>), &'a [u8]);
+
 /// One value, as text and as binary.
 fn encoded(array: impl Array + 'static) -> (String, Vec<u8>) {
     let array: ArrayRef = Arc::new(array);
@@ -29,7 +32,7 @@ fn values_are_written_as_postgresql_does() {
     let at = 1_764_000_000_123_456_789;
     let microseconds = (at / 1_000 - EPOCH_US).to_be_bytes();
     let words = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]);
-    let texts: [(&str, (String, Vec<u8>), &[u8]); 12] = [
+    let texts: [Case<'_>; 12] = [
         ("t", encoded(BooleanArray::from(vec![true])), &[1]),
         ("-7", encoded(Int64Array::from(vec![-7])), &(-7_i64).to_be_bytes()),
         ("0.1", encoded(Float64Array::from(vec![0.1])), &0.1_f64.to_be_bytes()),
