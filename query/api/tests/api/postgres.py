@@ -64,6 +64,11 @@ for binary in (False, True):
     (row,) = connection.execute("SELECT time, client_process, client_bytes FROM flows ORDER BY time LIMIT 1", binary=binary)
     assert row[0].tzinfo is not None and row[1:] == ("curl", 100), row
 
+# An answer without rows has its columns and their types.
+for nothing in ("WHERE false", "LIMIT 0"):
+    cursor = connection.execute(f"SELECT client_bytes, time FROM flows {nothing}")
+    assert [column.type_code for column in cursor.description] == [20, 1184], cursor.description
+
 # Parameters: as text, as binary, of types that are told and that aren't.
 long_ago = datetime.datetime(2001, 1, 1, tzinfo=utc)
 for placeholder in ("%s", "%b", "%t"):

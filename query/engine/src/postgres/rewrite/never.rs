@@ -125,7 +125,9 @@ fn is_never_selected(select: &Select) -> bool {
     };
     let is_false =
         matches!(&select.selection, Some(Expr::Value(value)) if value.value == Value::Boolean(false));
-    (is_false || select.from.iter().any(is_never_joined)) && (is_grouped || !has_aggregate(select))
+    // Without FROM: one of ours. Others ask by it for an answer's columns.
+    (is_false && select.from.is_empty() || select.from.iter().any(is_never_joined))
+        && (is_grouped || !has_aggregate(select))
 }
 
 fn is_never_joined(table: &TableWithJoins) -> bool {
