@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 
 /// A type of one value, by PostgreSQL's name for it.
-#[allow(missing_docs, reason = "each is called as in PostgreSQL's manual, chapter 8")]
+#[expect(missing_docs, reason = "each is called as in PostgreSQL's manual, chapter 8")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scalar {
     Bool,
