@@ -138,7 +138,8 @@ async fn talk(
     }
     let mut session = Session::new(&door.api, wire, turn::caller_at(address), door.known.enter(), settings);
     session.greet().await?;
-    session.run(stop).await
+    // It holds what is under way, which is much for a future that is handed around.
+    Box::pin(session.run(stop)).await
 }
 
 async fn turned_away(mut wire: Wire, refusal: &Refusal) -> io::Result<()> {

@@ -26,9 +26,10 @@ use crate::provider::Read;
 use crate::prune::{self, Span};
 use crate::selective;
 
-/// How many pieces each thread would have, were they equal: enough that none waits long for another's last one, and few
-/// enough that opening them costs nothing.
+/// How many pieces each thread would have, were they equal: enough that none waits long for another's last one. Opening one
+/// has its price, which is most of it where next to nothing passes the filter.
 const PIECES: usize = 8;
+const PIECES_FILTERED: usize = 2;
 /// Footers that are read at the same time.
 const FOOTERS: usize = 8;
 
@@ -87,7 +88,9 @@ pub(crate) async fn parquet(
         .predicate
         .as_ref()
         .is_none_or(|predicate| selective::is_worth_it(predicate, read.columns.len(), some_group));
-    let pieces = pieces(&files, table, read, state.config().target_partitions())?;
+    let threads = state.config().target_partitions();
+    let most = threads * if filters_first && read.predicate.is_some() { PIECES_FILTERED } else { PIECES };
+    let pieces = pieces(&files, table, read, most)?;
     if filters_first {
         // Pages that hold nothing of it can be left out then. Each piece would read for itself what tells which.
         let touched = files.into_iter().map(|opened| opened.file);
@@ -102,7 +105,7 @@ pub(crate) async fn parquet(
         .with_bloom_filter_on_read(options.bloom_filter_on_read)
         .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(objects, footers)));
     let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
-        .with_file_groups(groups(pieces, state.config().target_partitions()))
+        .with_file_groups(groups(pieces, threads))
         .with_statistics(statistics)
         .with_projection_indices(Some(read.columns.clone()))?
         // Below a filter, a limit would count rows that don't pass.
@@ -151,8 +154,8 @@ struct Part {
     span: Span,
 }
 
-/// The parts that `read` may find a row in, as pieces, the newest first.
-fn pieces(files: &[Opened], table: &SchemaRef, read: &Read, threads: usize) -> Result<Vec<PartitionedFile>> {
+/// The parts that `read` may find a row in, as about `most` pieces, the newest first.
+fn pieces(files: &[Opened], table: &SchemaRef, read: &Read, most: usize) -> Result<Vec<PartitionedFile>> {
     let time = table.field(0).name();
     let parts: Vec<Part> = files.iter().flat_map(|opened| parts(opened, time)).collect();
     let spans: Vec<Span> = parts.iter().map(|part| part.span).collect();
@@ -160,7 +163,7 @@ fn pieces(files: &[Opened], table: &SchemaRef, read: &Read, threads: usize) -> R
     let parts: Vec<Part> =
         parts.into_iter().zip(kept).filter_map(|(part, keep)| keep.then_some(part)).collect();
     let rows: u64 = parts.iter().map(|part| part.span.rows).sum();
-    let piece_rows = rows.div_ceil((PIECES * threads) as u64);
+    let piece_rows = rows.div_ceil(most as u64);
     let mut pieces: Vec<Part> = Vec::new();
     for part in parts {
         match pieces.last_mut() {

@@ -1,13 +1,16 @@
 //! How many different texts each group has: each text is kept once and has a number, and a group has a set of numbers.
+//!
+//! What a part of the rows adds up to is handed on as a list for each group, of numbers into a dictionary of all texts: the
+//! same text is in many groups.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StringViewArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int64Array, ListArray, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::{and, filter, is_not_null, prep_null_mask_filter, take};
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::compute::{and, cast, filter, is_not_null, prep_null_mask_filter};
+use arrow::datatypes::{DataType, Field, FieldRef, UInt32Type};
 use datafusion::common::{Result, ScalarValue, not_impl_err, resources_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
@@ -71,7 +74,19 @@ impl AggregateUDFImpl for DistinctTexts {
 }
 
 fn item() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Utf8View, true))
+    let texts = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
+    Arc::new(Field::new_list_field(texts, true))
+}
+
+/// Lists of these lengths, of texts by their places.
+fn lists(
+    lengths: impl ExactSizeIterator<Item = usize>,
+    places: Vec<u32>,
+    texts: &ArrayRef,
+) -> Result<ArrayRef> {
+    let texts = cast(texts, &DataType::Utf8)?;
+    let items = DictionaryArray::try_new(UInt32Array::from(places), texts)?;
+    Ok(Arc::new(ListArray::try_new(item(), OffsetBuffer::from_lengths(lengths), Arc::new(items), None)?))
 }
 
 /// Texts and their numbers, and which ones each group has.
@@ -118,12 +133,12 @@ impl Counting {
     }
 
     /// All texts, by their numbers. They stay known where groups stay.
-    fn all_texts(&mut self) -> StringViewArray {
+    fn all_texts(&mut self) -> ArrayRef {
         let texts = self.texts.take().into_state();
         if !self.groups.is_empty() {
             self.number(&texts);
         }
-        texts.as_string_view().clone()
+        texts
     }
 }
 
@@ -177,9 +192,7 @@ impl GroupsAccumulator for Counting {
         for ids in &groups {
             ids.for_each(|id| numbers.push(id));
         }
-        let offsets = OffsetBuffer::from_lengths(groups.iter().map(Ids::len));
-        let texts = take(&self.all_texts(), &UInt32Array::from(numbers), None)?;
-        Ok(vec![Arc::new(ListArray::try_new(item(), offsets, texts, None)?)])
+        Ok(vec![lists(groups.iter().map(Ids::len), numbers, &self.all_texts())?])
     }
 
     fn merge_batch(
@@ -191,14 +204,13 @@ impl GroupsAccumulator for Counting {
         self.merges = true;
         self.groups.resize_with(total_num_groups, Ids::default);
         let lists = values[0].as_list::<i32>();
-        let first = lists.offsets()[0] as usize;
-        let last = lists.offsets()[lists.len()] as usize;
-        // A batch may be a part of lists that are much longer.
-        self.number(&lists.values().slice(first, last - first));
+        let items = lists.values().as_dictionary::<UInt32Type>();
+        self.number(&cast(items.values(), &DataType::Utf8View)?);
         let numbers = std::mem::take(&mut self.numbers);
+        let places = items.keys().values();
         for (list, group) in lists.offsets().windows(2).zip(group_indices) {
-            for number in &numbers[list[0] as usize - first..list[1] as usize - first] {
-                self.add(*group, *number);
+            for place in &places[list[0] as usize..list[1] as usize] {
+                self.add(*group, numbers[*place as usize]);
             }
         }
         self.numbers = numbers;
@@ -214,9 +226,9 @@ impl GroupsAccumulator for Counting {
         if let Some(passes) = opt_filter {
             counts = and(&counts, &prep_null_mask_filter(passes))?;
         }
-        let offsets = OffsetBuffer::from_lengths(counts.values().iter().map(usize::from));
+        let lengths: Vec<usize> = counts.values().iter().map(usize::from).collect();
         let texts = filter(&values[0], &counts)?;
-        Ok(vec![Arc::new(ListArray::try_new(item(), offsets, texts, None)?)])
+        Ok(vec![lists(lengths.into_iter(), (0..texts.len() as u32).collect(), &texts)?])
     }
 
     fn size(&self) -> usize {
@@ -229,6 +241,8 @@ impl GroupsAccumulator for Counting {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::StringViewArray;
+
     use super::*;
 
     fn texts(texts: &[Option<&str>]) -> ArrayRef {

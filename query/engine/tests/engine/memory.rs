@@ -65,8 +65,8 @@ const LARGE: [(&str, &str, &str); 6] = [
     (
         "distinct texts",
         "SELECT count(*), sum(n), sum(rows) FROM (SELECT value % 1000 AS key, count(*) AS rows,
-            count(DISTINCT arrow_cast(concat(repeat('x', 40), value % 200003), 'Utf8View')) AS n
-            FROM generate_series(1, 300000) GROUP BY key)",
+            count(DISTINCT arrow_cast(concat(repeat('x', 250), value % 40009), 'Utf8View')) AS n
+            FROM generate_series(1, 60000) GROUP BY key)",
         "AggregateExec",
     ),
     (
