@@ -144,6 +144,18 @@ kubernetes() {
   echo "$version" > "$to/version"
 }
 
+versitygw() {
+  # A server of S3's protocol for tests: built once from the Go module proxy, at the version and sums of its go.mod.
+  local peer=collector/store/tests/s3/peer to=.tools/versitygw version
+  version=$(awk '$1 == "require" && $2 == "github.com/versity/versitygw" { print $3 }' "$peer/go.mod")
+  [ -x "$to/versitygw" ] && [ "$(cat "$to/version" 2>/dev/null)" = "$version" ] && return 0
+  say "building versitygw $version into .tools (3 min on 2 cores, once)"
+  export PATH="$PWD/.tools/go/bin:$PATH"
+  mkdir -p "$to"
+  (cd "$peer" && CGO_ENABLED=0 go build -trimpath -o "$OLDPWD/$to/versitygw" -ldflags "-s -w" github.com/versity/versitygw/cmd/versitygw)
+  echo "$version" > "$to/version"
+}
+
 case ${1:-run} in
   run)
     apt_packages cc=build-essential curl=curl git=git /etc/ssl/certs/ca-certificates.crt=ca-certificates pkg-config=pkg-config ip=iproute2
@@ -164,7 +176,7 @@ case ${1:-run} in
       [ -n "$had_haproxy" ] || as_root systemctl disable --quiet --now haproxy
       [ -n "$had_prometheus" ] || as_root systemctl disable --quiet --now prometheus
     fi
-    golang; go_peers; aioquic; envoy; otlp_peers; sql_clients; readers; kubernetes ;;
+    golang; go_peers; aioquic; envoy; otlp_peers; sql_clients; readers; kubernetes; versitygw ;;
   bench)
     "$0" run
     had_nginx=$(command -v nginx || true)

@@ -13,13 +13,13 @@ use weir_model::rollup::RollUp;
 use weir_model::{Table, tables, time};
 
 use crate::catalog::{FileEntry, RollUpEntry};
-use crate::objects::Upload;
+use crate::objects::{Upload, is_missing};
 use crate::replace::{self, Replacement};
 use crate::scan::Segment;
 use crate::segment::{Merge, MergeError, Merged};
 use crate::store::Inner;
 use crate::view::index_of;
-use crate::{StoreError, commit, quarantine};
+use crate::{StoreError, commit, quarantine, shared};
 
 /// How often it is looked for what to merge.
 const TICK: Duration = Duration::from_secs(5);
@@ -195,7 +195,7 @@ async fn next(
         return Ok(false);
     }
     for table in tables::ALL {
-        let segments = inner.view.read().of(table).segments.clone();
+        let segments = ours(inner, table, is_everything).await;
         let choice =
             Choice { sizes: &inner.config.compaction, passed_over, now: commit::now(), is_everything };
         let Some(files) = choice.of(&segments) else { continue };
@@ -216,6 +216,18 @@ async fn next(
         }
     }
     Ok(false)
+}
+
+/// The table's files that are this writer's to merge.
+async fn ours(inner: &Inner, table: &'static Table, is_everything: bool) -> Arc<Vec<Segment>> {
+    let segments = inner.view.read().of(table).segments.clone();
+    if !inner.objects.is_shared() || is_everything {
+        return segments;
+    }
+    let (catalog, now) = (inner.catalog.lock().await, commit::now());
+    let merges = |folder: &str| shared::merges(catalog.log.state(), &inner.writer, folder, now);
+    let ours = segments.iter().filter(|segment| merges(&folder_of(&segment.path)));
+    Arc::new(ours.cloned().collect())
 }
 
 async fn merge(
@@ -267,7 +279,7 @@ async fn merge(
         rollup,
     };
     let remove = files.iter().map(|file| file.path.clone()).collect();
-    let replacement = Replacement { add: vec![entry], remove, retired: None };
+    let replacement = Replacement { add: vec![entry], remove, ..Replacement::default() };
     if !replace::commit(inner, index_of(table), replacement, |file| replace::deleted(inner, file)).await? {
         for path in std::iter::once(path).chain(rollup_path) {
             inner.objects.delete(&Path::from(path)).await?;
@@ -294,7 +306,21 @@ async fn write(
     is_hurried: bool,
 ) -> Result<Option<Merged>, MergeError> {
     let most_bytes = inner.config.seal_bytes;
-    let paths: Vec<_> = files.iter().map(|file| inner.objects.on_disk(&file.path)).collect();
+    let mut inputs = Vec::with_capacity(files.len());
+    for (input, file) in files.iter().enumerate() {
+        if inner.is_closing() {
+            return Ok(None);
+        }
+        match inner.objects.fetch(&file.path).await {
+            Ok(fetched) => inputs.push(fetched),
+            Err(err) if is_missing(&err) => {
+                return Err(MergeError::Damaged { input, why: "the file is gone".to_owned() });
+            }
+            Err(err) => return Err(err.into()),
+        }
+    }
+    // Copies stay until all is read.
+    let paths: Vec<_> = inputs.iter().map(|file| file.as_ref().to_owned()).collect();
     let mut merge = blocking(move || Merge::open(table, &paths, most_bytes)).await?;
     loop {
         if inner.is_closing() {

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Compaction, Retention};
+use crate::{Compaction, Retention, Shared};
 
 /// Where the store lies and when it seals.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// The data folder; made when it is missing. One process at a time.
     pub dir: PathBuf,
+    /// Where files and catalog are, where several writers share them; the log stays in the data folder. `None`: all in there.
+    pub shared: Option<Shared>,
     /// Rows of a table in memory that make it be sealed.
     pub seal_rows: usize,
     /// Bytes of a table in memory that make it be sealed; no more are sealed at a time, which takes about as much again.
@@ -36,6 +38,7 @@ impl Default for StoreConfig {
     fn default() -> StoreConfig {
         StoreConfig {
             dir: PathBuf::from("weir-data"),
+            shared: None,
             seal_rows: 262_144,
             seal_bytes: 64 << 20,
             memory_bytes: 256 << 20,

@@ -32,6 +32,33 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The store's URL, or what the environment says beside it, can't be understood.
+    #[error("{url} is no place for a store: {why}")]
+    Place {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The object store makes an object where there is one already, so that several writers can't share it.
+    #[error(
+        "the object store ignores `If-None-Match: *`, by which writers don't overwrite each other's commits: use one that knows it"
+    )]
+    Unconditional,
+    /// The data folder has a store of its own, which would be left behind.
+    #[error("{dir} has a store of its own: name another folder for the log of a shared one")]
+    Other {
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// Two processes have the same name in a store that several share, as after a data folder was copied.
+    #[error(
+        "another process writes as {writer}: remove wal/writer from a copied data folder, and start again"
+    )]
+    Twice {
+        /// The name.
+        writer: String,
+    },
     /// The batch can't be stored, whoever sends it again.
     #[error("batch of table {table}")]
     Batch {
@@ -59,6 +86,9 @@ pub enum StoreError {
     /// A file can't be encoded.
     #[error("parquet")]
     Parquet(#[from] parquet::errors::ParquetError),
+    /// The object store gave no answer, so that nobody knows whether it did what it was asked for.
+    #[error("nothing more goes into files until a restart, since the object store gave no answer: {0}")]
+    Unsure(String),
     /// The log could not be written; nothing of this append was acknowledged.
     #[error("the log can't be written: {0}")]
     Wal(String),

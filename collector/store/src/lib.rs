@@ -19,13 +19,15 @@
 //! | `check.rs`     | whether everything is readable, without changing anything                         |
 //! | `catalog/`     | which files a table has: commits and checkpoints                                |
 //! | `lag.rs`       | what the log holds that no file does, and what waits for the log                |
+//! | `shared.rs`    | where several writers have one store, and what each does for all                   |
 //! | `scan.rs`      | a consistent view for a reader, whose files outlive it                          |
 //! | `source.rs`    | a file's bytes by their place                                                     |
 //! | `objects.rs`   | the object store, made durable                                                  |
 //! | `quarantine.rs`| damaged files are set aside and reported, the rest stays readable               |
 //!
 //! The folder: `LOCK`, `wal/`, `catalog/`, `tables/<table>/date=YYYY-MM-DD/*.parquet`, `rollups/`, `quarantine/`; format in
-//! `collector/adr/0001-store-format.md`; `spill/` and `export/` beside them are others'. **Invariant**: the only code that
+//! `collector/adr/0001-store-format.md`, of several writers (who have all but `LOCK` and `wal/` in common) in
+//! `collector/adr/0004-object-stores.md`; `spill/` and `export/` beside them are others'. **Invariant**: the only code that
 //! knows this layout; a row is in memory or in exactly one file of a snapshot. Not here: queries.
 
 mod arrivals;
@@ -46,6 +48,7 @@ mod scan;
 mod seal;
 mod seen;
 mod segment;
+mod shared;
 mod source;
 #[cfg(test)]
 mod stops;
@@ -54,11 +57,14 @@ mod view;
 pub mod wal;
 
 pub use arrivals::{Arrivals, Change, Lacking};
+pub use catalog::LostRows;
 pub use check::{Checked, CheckedTable, check};
 pub use compact::{Compacted, Compaction};
 pub use config::StoreConfig;
 pub use error::StoreError;
 pub use lag::Lag;
+pub use quarantine::Examined;
 pub use retain::Retention;
 pub use scan::{RollUpFile, Segment, Snapshot};
+pub use shared::Shared;
 pub use store::{Opened, Part, Store, TableStats};

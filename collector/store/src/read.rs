@@ -1,14 +1,17 @@
 //! Stored rows, for stages that go on from them: column by column where they need few.
 
 use arrow::array::RecordBatch;
+use futures::StreamExt;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderBuilder, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
+use tokio::runtime::Handle;
 
 use crate::objects::Objects;
 use crate::scan::Segment;
-use crate::source::Source;
+use crate::source::{Remote, Source};
 use crate::{Store, StoreError};
 
 impl Store {
@@ -45,31 +48,61 @@ where
     T: Send + 'static,
     F: FnMut(&RecordBatch) -> Vec<T> + Send + 'static,
 {
-    let path = objects.on_disk(&segment.path);
     // The snapshot that names the file may be gone before this has read it.
     let file = segment.file.clone();
-    let read = move || {
-        let _file = file;
-        let mut builder = ParquetRecordBatchReaderBuilder::try_new(Source::open(&path)?)?;
-        if !columns.is_empty() {
-            let wanted = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-            builder = builder.with_projection(wanted);
-        }
+    let wanted = Wanted { columns, since };
+    let task = if let Some(path) = objects.on_disk(&segment.path) {
+        tokio::task::spawn_blocking(move || {
+            let _file = file;
+            let builder = wanted.of(ParquetRecordBatchReaderBuilder::try_new(Source::open(&path)?)?);
+            let mut rows = Vec::new();
+            for batch in builder.build()? {
+                rows.extend(read(&batch?));
+                if rows.len() >= most {
+                    break;
+                }
+            }
+            Ok(rows)
+        })
+    } else {
+        let reader = Remote { store: objects.shared(), path: segment.path.clone(), size: segment.size };
+        let this = Handle::current();
+        let from_afar = async move {
+            let _file = file;
+            let mut batches = wanted.of(ParquetRecordBatchStreamBuilder::new(reader).await?).build()?;
+            let mut rows = Vec::new();
+            while let Some(batch) = batches.next().await {
+                rows.extend(read(&batch?));
+                if rows.len() >= most {
+                    break;
+                }
+            }
+            Ok(rows)
+        };
+        // Decoding takes its time, between what comes.
+        tokio::task::spawn_blocking(move || this.block_on(from_afar))
+    };
+    task.await.unwrap_or_else(|err| Err(StoreError::Wal(format!("reading panicked: {err}"))))
+}
+
+/// Which part of a file is wanted.
+struct Wanted {
+    columns: &'static [&'static str],
+    since: i64,
+}
+
+impl Wanted {
+    fn of<T>(&self, builder: ArrowReaderBuilder<T>) -> ArrowReaderBuilder<T> {
         // Files are sorted by time, by and large: the latest rows are in the last groups.
         let groups = builder.metadata().row_groups().iter().enumerate().rev();
-        let groups = groups.filter(|(_, group)| latest(group).is_none_or(|latest| latest >= since));
+        let groups = groups.filter(|(_, group)| latest(group).is_none_or(|latest| latest >= self.since));
         let groups = groups.map(|(number, _)| number).collect();
-        let mut rows = Vec::new();
-        for batch in builder.with_row_groups(groups).build()? {
-            rows.extend(read(&batch?));
-            if rows.len() >= most {
-                break;
-            }
-        }
-        Ok(rows)
-    };
-    let task = tokio::task::spawn_blocking(read).await;
-    task.unwrap_or_else(|err| Err(StoreError::Wal(format!("reading panicked: {err}"))))
+        let wanted = match self.columns {
+            [] => ProjectionMask::all(),
+            columns => ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied()),
+        };
+        builder.with_projection(wanted).with_row_groups(groups)
+    }
 }
 
 /// The time of a group's latest row; the first column is the rows' time.

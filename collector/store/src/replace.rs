@@ -1,21 +1,22 @@
 //! Files of a table give way to others, or to nothing: one commit, then one change of what readers see. Who has a
-//! snapshot goes on with the files that it names; they are set aside or deleted once nobody does.
+//! snapshot goes on with the files that it names; they are set aside or deleted once nobody does, or in a store that others
+//! read, too, after a while ([`crate::shared`]).
 
 use std::sync::Arc;
 
 use object_store::path::Path;
 
-use crate::StoreError;
-use crate::catalog::{Commit, FileEntry};
+use crate::catalog::{Commit, FileEntry, LostRows};
 use crate::scan::{Fate, Segment};
 use crate::store::Inner;
+use crate::view::View;
+use crate::{StoreError, shared};
 
 /// A file and its roll-up are not needed any more.
 pub(crate) fn deleted(inner: &Inner, segment: &Segment) -> Fate {
     let rollup = segment.rollup.iter().map(|rollup| &rollup.path);
-    Fate::Deleted(
-        std::iter::once(&segment.path).chain(rollup).map(|path| inner.objects.on_disk(path)).collect(),
-    )
+    let paths = std::iter::once(&segment.path).chain(rollup);
+    Fate::Deleted(paths.filter_map(|path| inner.objects.on_disk(path)).collect())
 }
 
 /// How a table's files change.
@@ -25,6 +26,8 @@ pub(crate) struct Replacement {
     pub(crate) remove: Vec<Path>,
     /// Rows of this time (ns) and earlier go with the files.
     pub(crate) retired: Option<i64>,
+    /// Rows that are lost with the files.
+    pub(crate) lost: Vec<LostRows>,
 }
 
 /// Replaces files of the table in that place; false, and nothing is changed, where it lacks one of the files to be removed:
@@ -35,34 +38,35 @@ pub(crate) async fn commit(
     files: Replacement,
     fate: impl Fn(&Segment) -> Fate,
 ) -> Result<bool, StoreError> {
-    let Replacement { add, remove, retired } = files;
+    let Replacement { add, remove, retired, lost } = files;
     let name = weir_model::tables::ALL[table].name;
     let mut catalog = inner.catalog.lock().await;
-    let has_all = |catalog: &crate::store::CatalogState| {
-        remove.iter().all(|path| catalog.log.state().has(path.as_ref()))
-    };
-    if !has_all(&catalog) {
-        return Ok(false);
-    }
     let commit = Commit {
         add: add.clone(),
         remove: remove.iter().map(ToString::to_string).collect(),
         retired: retired.map(|time| (name.to_owned(), time)).into_iter().collect(),
+        lost,
         ..Commit::of(&inner.writer)
     };
-    catalog.log.commit(commit).await?;
-    // Still under the catalog's lock, so that the view changes in the order of the commits.
-    let mut view = inner.view.write();
-    let table = &mut view.tables[table];
-    table.retired = table.retired.max(retired);
-    let segments = Arc::make_mut(&mut table.segments);
-    segments.retain(|segment| {
-        let stays = !remove.contains(&segment.path);
-        if !stays {
-            segment.file.decide(fate(segment));
+    let is_done = catalog.log.commit(commit).await?;
+    let is_shared = inner.objects.is_shared();
+    let change = |view: &mut View| {
+        let table = &mut view.tables[table];
+        table.retired = table.retired.max(retired);
+        let segments = Arc::make_mut(&mut table.segments);
+        segments.retain(|segment| {
+            let stays = !remove.contains(&segment.path);
+            if !stays && !is_shared {
+                segment.file.decide(fate(segment));
+            }
+            stays
+        });
+        segments.extend(add.iter().map(Segment::of));
+    };
+    shared::publish(inner, &mut catalog, |view| {
+        if is_done {
+            change(view);
         }
-        stays
     });
-    segments.extend(add.iter().map(Segment::of));
-    Ok(true)
+    Ok(is_done)
 }

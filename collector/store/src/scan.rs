@@ -58,11 +58,7 @@ impl Segment {
     pub(crate) fn of(file: &FileEntry) -> Segment {
         let now = weir_model::tables::by_name(&file.table).and_then(weir_model::rollup::of);
         let is_of_now = |rollup: &&RollUpEntry| now.is_some_and(|now| now.version == rollup.version);
-        let rollup = file.rollup.as_ref().filter(is_of_now).map(|rollup| RollUpFile {
-            path: Path::from(rollup.path.as_str()),
-            size: rollup.size,
-            rows: rollup.rows,
-        });
+        let rollup = file.rollup.as_ref().filter(is_of_now).map(RollUpFile::of);
         Segment {
             path: Path::from(file.path.as_str()),
             size: file.size,
@@ -73,6 +69,18 @@ impl Segment {
             came: file.came,
             file: Arc::default(),
         }
+    }
+}
+
+impl RollUpFile {
+    pub(crate) fn of(rollup: &RollUpEntry) -> RollUpFile {
+        RollUpFile { path: Path::from(rollup.path.as_str()), size: rollup.size, rows: rollup.rows }
+    }
+
+    /// To be read as one, by itself.
+    pub(crate) fn as_segment(&self) -> Segment {
+        let RollUpFile { path, size, rows } = self.clone();
+        Segment { path, size, rows, min_time: 0, max_time: 0, rollup: None, came: 0, file: Arc::default() }
     }
 }
 

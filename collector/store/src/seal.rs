@@ -22,7 +22,7 @@ use crate::segment::{self, Encoded};
 use crate::store::Inner;
 use crate::view::index_of;
 use crate::wal::{self, Position};
-use crate::{StoreError, commit};
+use crate::{StoreError, commit, shared};
 
 /// How often ages are looked at; also the pause after a sealing that failed.
 const TICK: Duration = Duration::from_millis(500);
@@ -180,11 +180,11 @@ async fn name(
     };
     catalog.log.commit(commit).await?;
     catalog.seen_version = version;
-    // Still under the catalog's lock, so that the view changes in the order of the commits.
-    let mut view = inner.view.write();
-    let table = &mut view.tables[index_of(table)];
-    table.memory.sealed();
-    Arc::make_mut(&mut table.segments).extend(files.iter().map(Segment::of));
+    shared::publish(inner, &mut catalog, |view| {
+        let table = &mut view.tables[index_of(table)];
+        table.memory.sealed();
+        Arc::make_mut(&mut table.segments).extend(files.iter().map(Segment::of));
+    });
     Ok(())
 }
 

@@ -1,16 +1,20 @@
-//! A process that is stopped at any step of sealing, merging and deleting leaves a store that has every row once.
+//! A process that is stopped at any step of sealing, merging and deleting leaves a store that has every row once: in its own
+//! folder, and on an object store, which can't rename.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 use weir_model::tables::FLOWS;
 use weir_model::{BatchMeta, FlowRow, Row};
 
-use crate::source::Source;
-use crate::{Compaction, Retention, Store, StoreConfig, StoreError};
+use crate::{Compaction, Retention, Shared, Store, StoreConfig, StoreError};
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// 2023-11-14, 22:13 UTC.
@@ -20,10 +24,11 @@ const DAY_NS: i64 = 24 * 3600 * SECOND_NS;
 const OLD: i64 = 10;
 const ALL: i64 = 40;
 
-fn config(dir: &TempDir, steps: Option<u64>) -> StoreConfig {
+fn config(dir: &TempDir, shared: Option<&Shared>, steps: Option<u64>) -> StoreConfig {
     let now = crate::commit::now();
     StoreConfig {
         dir: dir.path().to_owned(),
+        shared: shared.cloned(),
         seal_age: Duration::from_hours(1),
         compaction: Compaction { is_on: false, ..Compaction::default() },
         // Between the two days.
@@ -66,12 +71,12 @@ async fn work(store: &Store) -> (BTreeSet<i64>, Result<(), StoreError>) {
     (acknowledged, outcome)
 }
 
-fn ids(store: &Store) -> Vec<i64> {
+async fn ids(store: &Store) -> Vec<i64> {
     // One that is being merged is read by somebody meanwhile, and so stays.
     let snapshot = store.snapshot(&FLOWS);
     let mut batches = snapshot.memory.clone();
     for segment in snapshot.segments.iter() {
-        let file = Source::open(&store.dir().join(segment.path.as_ref())).unwrap();
+        let file = store.objects().get(&segment.path).await.unwrap().bytes().await.unwrap();
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
         batches.extend(reader.map(Result::unwrap));
     }
@@ -89,33 +94,43 @@ async fn stop(store: Store) {
     }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+fn files_below(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![path] };
-    entries.flat_map(|entry| below(entry.unwrap().path())).collect()
+    let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { 1 };
+    entries.map(|entry| below(entry.unwrap().path())).sum()
+}
+
+async fn files(dir: &TempDir, shared: Option<&Shared>) -> usize {
+    let Some(shared) = shared else { return files_below(&dir.path().join("tables")) };
+    shared.objects().list(Some(&"tables".into())).count().await
 }
 
 /// Files that stay: what deletes old ones in the background may be about to let the last of them go.
-async fn left_alone(folder: &Path) -> Vec<PathBuf> {
+async fn left_alone(dir: &TempDir, shared: Option<&Shared>) -> usize {
     for _ in 0..500 {
-        if files_below(folder).len() <= 1 {
+        if files(dir, shared).await <= 1 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    files_below(folder)
+    files(dir, shared).await
 }
 
-#[tokio::test]
-async fn a_process_stopped_at_any_step_leaves_every_row_once() {
+async fn stopped_at_any_step(make: impl Fn() -> Option<Shared>) {
     for steps in 0.. {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(config(&dir, Some(steps))).await.unwrap();
-        let (acknowledged, outcome) = work(&store).await;
-        stop(store).await;
+        let shared = make();
+        let (acknowledged, outcome) = match Store::open(config(&dir, shared.as_ref(), Some(steps))).await {
+            Ok(store) => {
+                let done = work(&store).await;
+                stop(store).await;
+                done
+            }
+            Err(err) => (BTreeSet::new(), Err(err)),
+        };
 
-        let store = Store::open(config(&dir, None)).await.unwrap();
-        let found = ids(&store);
+        let store = Store::open(config(&dir, shared.as_ref(), None)).await.unwrap();
+        let found = ids(&store).await;
         // Old rows may have been deleted, all of a file.
         let kept: Vec<i64> = acknowledged.iter().copied().filter(|id| *id >= OLD).collect();
         let recent: Vec<i64> = found.iter().copied().filter(|id| *id >= OLD).collect();
@@ -128,13 +143,30 @@ async fn a_process_stopped_at_any_step_leaves_every_row_once() {
         store.seal().await.unwrap();
         store.retain().await.unwrap();
         store.compact().await.unwrap();
-        assert_eq!(ids(&store), kept, "stopped after {steps} steps, then tidied up");
-        assert_eq!(store.snapshot(&FLOWS).segments.len(), 1);
-        assert!(store.snapshot(&FLOWS).retired.is_some_and(|retired| retired < START_NS));
-        assert_eq!(left_alone(&dir.path().join("tables")).await.len(), 1, "stopped after {steps} steps");
+        assert_eq!(ids(&store).await, kept, "stopped after {steps} steps, then tidied up");
+        let least = usize::from(!acknowledged.is_empty());
+        assert_eq!(store.snapshot(&FLOWS).segments.len(), least);
+        assert!(least == 0 || store.snapshot(&FLOWS).retired.is_some_and(|retired| retired < START_NS));
+        assert_eq!(left_alone(&dir, shared.as_ref()).await, least, "stopped after {steps} steps");
         if outcome.is_ok() {
             assert!(steps > 40, "only {steps} steps were there to be stopped at");
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn a_process_stopped_at_any_step_leaves_every_row_once() {
+    stopped_at_any_step(|| None).await;
+}
+
+#[tokio::test]
+async fn on_an_object_store_too() {
+    let make = || {
+        let mut shared = Shared::of(Arc::new(InMemory::new()), "a test");
+        // Nobody else reads here.
+        (shared.refresh, shared.grace) = (Duration::from_millis(5), Duration::ZERO);
+        Some(shared)
+    };
+    stopped_at_any_step(make).await;
 }

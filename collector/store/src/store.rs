@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, TryLockError};
+use std::hash::BuildHasher;
 use std::io::{Read, Seek, Write};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -18,14 +19,16 @@ use tracing::{info, warn};
 use weir_model::{BatchMeta, ModelError, Table, conform, tables};
 
 use crate::arrivals::{Arrivals, Lacking};
-use crate::catalog::{Catalog, Commit, FileEntry};
+use crate::catalog::{Catalog, Commit, FileEntry, LostRows};
 use crate::commit::{self, Append, Committer};
 use crate::memtable::size_of;
 use crate::objects::Objects;
 use crate::scan::{Segment, Snapshot};
 use crate::view::{TableView, View, Visible, index_of, index_of_name};
 use crate::wal::{self, Log, Position, Replayed, encode_ipc};
-use crate::{Compacted, Retention, StoreConfig, StoreError, compact, quarantine, retain, seal};
+use crate::{
+    Compacted, Examined, Retention, StoreConfig, StoreError, compact, quarantine, retain, seal, shared,
+};
 
 /// How far before the newest stored row a start looks for rows that others to come belong to, ns: two intervals of
 /// flows are rarely as long.
@@ -169,25 +172,43 @@ impl Store {
         arrivals: Option<Arc<dyn Arrivals>>,
     ) -> Result<Store, StoreError> {
         let dir = config.dir.clone();
-        for folder in ["", "wal", "catalog", "tables", "rollups"] {
+        let folders: &[&str] = match config.shared {
+            Some(_) => &["", "wal"],
+            None => &["", "wal", "catalog", "tables", "rollups"],
+        };
+        for folder in folders {
             let folder = dir.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
         }
         let dir = fs::canonicalize(&dir).map_err(StoreError::io(&dir))?;
         let config = StoreConfig { dir: dir.clone(), ..config };
         let lock = lock(&dir)?;
-        let objects = Objects::open(&dir)?;
+        if config.shared.is_some() && dir.join("catalog").exists() {
+            return Err(StoreError::Other { dir });
+        }
+        let objects = Objects::open(&dir, config.shared.as_ref())?;
         #[cfg(test)]
         let objects = objects.stopping_after(config.steps.unwrap_or(u64::MAX));
         let mut catalog = Catalog::load(objects.clone()).await?;
         let writer = writer_id(&dir)?;
-        catalog.forget(commit::today());
-        delete_orphans(&dir, &catalog)?;
         let mut opened = Opened::default();
-        set_damaged_aside(&dir, &writer, &mut catalog, &mut opened).await?;
+        if config.shared.is_some() {
+            objects.forget_fetched().await?;
+            catalog.enter(&writer).await?;
+            catalog.forget(commit::today());
+            shared::delete_own_orphans(&objects, &catalog, &writer).await?;
+            shared::take_out_missing(&objects, &writer, &mut catalog, &mut opened).await?;
+        } else {
+            catalog.forget(commit::today());
+            delete_orphans(&dir, &catalog)?;
+            set_damaged_aside(&dir, &writer, &mut catalog, &mut opened).await?;
+        }
+        // All that is known is read below.
+        catalog.news();
 
         let mut view = View::new();
         view.seen = catalog.state().seen().clone();
+        view.lost = catalog.state().lost().to_vec();
         // What the catalog knows need not be written again; what the log adds must.
         let (_, seen_version) = view.seen.changed_since(u64::MAX);
         for file in catalog.state().files() {
@@ -209,6 +230,7 @@ impl Store {
             .map_err(StoreError::io(dir.join("wal")))?;
         view.applied = log.end();
 
+        let is_shared = objects.is_shared();
         let view = Arc::new(RwLock::new(view));
         let grown = Arc::new(Notify::new());
         let committer = commit::start(log, view.clone(), arrivals.clone(), grown.clone())
@@ -228,7 +250,8 @@ impl Store {
             retired_rows: AtomicU64::new(0),
             opened,
             committer: Mutex::new(Some(committer)),
-            attempts: AtomicU64::new(0),
+            // So that no name is used twice, also where a file can't be seen that a process before this one left.
+            attempts: AtomicU64::new(if is_shared { u64::from(drawn() as u32) } else { 0 }),
             duplicates: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
@@ -240,6 +263,9 @@ impl Store {
         }
         if inner.config.retention != Retention::default() {
             tokio::spawn(retain::run(Arc::downgrade(&inner)));
+        }
+        if let Some(shared) = inner.config.shared.clone() {
+            tokio::spawn(shared::run(Arc::downgrade(&inner), shared));
         }
         Ok(Store { inner })
     }
@@ -352,6 +378,20 @@ impl Store {
         quarantine::take_out(&self.inner, path, why).await
     }
 
+    /// Looks whether a file that gave trouble is damaged, and if so, takes it out of its table as [`Store::quarantine`] does, or
+    /// its roll-up off it, where only that is. Reads all of it.
+    ///
+    /// # Errors
+    /// Where it can't be known now: an object store gives no answer, or the catalog can't be written.
+    pub async fn examine(&self, segment: &Segment) -> Result<Examined, StoreError> {
+        quarantine::examine(&self.inner, segment).await
+    }
+
+    /// Rows that are in no table any more since their files were damaged, until they would be too old to be kept.
+    pub fn lost_rows(&self) -> Vec<LostRows> {
+        self.inner.view.read().lost.clone()
+    }
+
     /// Merges all files that are small with others of their day, and returns when nothing is left to merge. Files that
     /// readers have stay until they have done with them.
     ///
@@ -392,11 +432,20 @@ impl Store {
         retain::once(&self.inner).await
     }
 
+    /// Takes over at once what other writers of the same store committed; it is done by itself, too.
+    ///
+    /// # Errors
+    /// When the catalog can't be read.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        shared::follow(&self.inner, true).await
+    }
+
     /// Seals everything, stops the log, and lets the folder go. Appends through other clones fail from now on.
     ///
     /// # Errors
     /// When sealing failed: the rows are in the log, and the next start has them.
     pub async fn close(self) -> Result<(), StoreError> {
+        self.inner.objects.leave();
         let committer = self.inner.committer.lock().take();
         if let Some(Committer { queue, thread }) = committer {
             // The thread ends when the last append that is under way has let go of the queue.
@@ -504,19 +553,23 @@ fn lock(dir: &FsPath) -> Result<File, StoreError> {
     }
 }
 
-/// This folder's writer: 8 hex digits, made once.
+/// This folder's writer: 16 hex digits (once 8), drawn once.
 fn writer_id(dir: &FsPath) -> Result<String, StoreError> {
     let path = dir.join("wal").join("writer");
     let known = fs::read_to_string(&path).unwrap_or_default();
-    if known.len() == 8 && known.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if [8, 16].contains(&known.len()) && known.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(known);
     }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let seed = format!("{}-{}", now.as_nanos(), std::process::id());
-    let id = format!("{:08x}", crc32c::crc32c(seed.as_bytes()));
+    let id = format!("{:016x}", drawn());
     let written = fs::write(&path, &id).and_then(|()| File::open(&path)?.sync_all());
     written.map_err(StoreError::io(&path))?;
     Ok(id)
+}
+
+/// A number that nobody else has.
+fn drawn() -> u64 {
+    // Its keys are random.
+    std::hash::RandomState::new().hash_one(std::process::id())
 }
 
 /// Deletes what a crash left between writing a file and naming it.
@@ -557,8 +610,9 @@ async fn set_damaged_aside(
     if damaged.is_empty() {
         return Ok(());
     }
-    let paths: HashSet<String> = damaged.iter().map(|(file, _)| file.path.clone()).collect();
-    catalog.commit(Commit { remove: paths.into_iter().collect(), ..Commit::of(writer) }).await?;
+    let remove = damaged.iter().map(|(file, _)| file.path.clone()).collect();
+    let lost = damaged.iter().map(|(file, _)| LostRows::of(file)).collect();
+    catalog.commit(Commit { remove, lost, ..Commit::of(writer) }).await?;
     for (file, fault) in damaged {
         warn!(path = file.path, rows = file.rows, fault, "a damaged file is taken out of its table");
         let from = dir.join(&file.path);
@@ -593,7 +647,7 @@ async fn without_damaged_rollups(
     }
     let remove = damaged.iter().map(|file| file.path.clone()).collect();
     let add = damaged.into_iter().map(|file| FileEntry { rollup: None, ..file }).collect();
-    catalog.commit(Commit { add, remove, ..Commit::of(writer) }).await
+    catalog.commit(Commit { add, remove, ..Commit::of(writer) }).await.map(|_| ())
 }
 
 /// Rows of the log that have to go through the stage again.

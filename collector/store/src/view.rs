@@ -1,11 +1,13 @@
 //! What a snapshot is taken of. One lock over memory, files and batches seen: whoever holds it sees them agree.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use weir_model::{BatchMeta, Table, tables};
 
+use crate::catalog::{FileEntry, LostRows, News, State};
 use crate::memtable::Memtable;
 use crate::scan::Segment;
 use crate::seen::Seen;
@@ -26,6 +28,8 @@ pub(crate) struct TableView {
 pub(crate) struct View {
     pub(crate) tables: Vec<TableView>,
     pub(crate) seen: Seen,
+    /// Rows that were lost with their files.
+    pub(crate) lost: Vec<LostRows>,
     /// The end of the last group that is visible: all that lies before is in memory or in a file.
     pub(crate) applied: Position,
 }
@@ -41,13 +45,35 @@ pub(crate) struct Visible {
 impl View {
     pub(crate) fn new() -> View {
         let tables = tables::ALL.iter().map(|_| TableView::default()).collect();
-        View { tables, seen: Seen::default(), applied: Position::default() }
+        View { tables, seen: Seen::default(), lost: Vec::new(), applied: Position::default() }
     }
 
     /// Makes one batch visible; `today` in days since the epoch.
     pub(crate) fn apply(&mut self, visible: Visible, position: Position, today: i64) {
         self.seen.insert(&visible.meta, today);
         self.tables[visible.table].memory.push(visible.batch, visible.bytes, position, Instant::now());
+    }
+
+    /// Shows what other writers committed: files as the catalog has them, and which batches are known.
+    pub(crate) fn follow(&mut self, state: &State, news: News) {
+        for (view, table) in self.tables.iter_mut().zip(tables::ALL) {
+            let files = state.files().filter(|file| file.table == table.name);
+            let mut named: HashMap<&str, &FileEntry> = files.map(|file| (file.path.as_str(), file)).collect();
+            let mut segments = Vec::with_capacity(named.len());
+            for segment in view.segments.iter() {
+                let Some(file) = named.remove(segment.path.as_ref()) else { continue };
+                let now = Segment::of(file);
+                segments.push(if now.rollup == segment.rollup { segment.clone() } else { now });
+            }
+            let mut others: Vec<&FileEntry> = named.into_values().collect();
+            others.sort_unstable_by_key(|file| &file.path);
+            segments.extend(others.into_iter().map(Segment::of));
+            view.segments = Arc::new(segments);
+            view.retired = state.retired(table.name);
+        }
+        for entry in news.seen {
+            self.seen.restore(entry);
+        }
     }
 
     /// Log files below this number hold nothing that is not in a file.

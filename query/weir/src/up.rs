@@ -7,12 +7,14 @@ mod identity;
 pub(crate) mod listen;
 mod metrics;
 mod packets;
+pub(crate) mod place;
 mod probe;
 pub(crate) mod retention;
 mod seen;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tracing::info;
@@ -30,9 +32,12 @@ use crate::jaeger_ui::JaegerUi;
 /// takes imports and OTLP. Stop it with Ctrl-C: what was received is kept.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where rows are kept. Default: /var/lib/weir as root, else ~/.local/state/weir.
-    #[arg(long, env = "WEIR_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: place::Args,
+    /// Seconds that rows stay in memory before they go into files, at most: only then other Weirs of the same --store have
+    /// them. Fewer make more and smaller files.
+    #[arg(long, env = "WEIR_SEAL_AGE", value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    seal_age: u32,
     /// How much memory the process may take, at least 256MiB; a load that needs more waits at those who send it.
     #[arg(long, env = "WEIR_MEMORY_LIMIT", value_name = "SIZE", default_value = "1GiB", value_parser = flags::memory)]
     pub(crate) memory_limit: usize,
@@ -78,14 +83,21 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let stop = weir_kit::stop::on_signal().context("install the signal handlers")?;
     let node = weir_kit::host::node_name();
-    let dir = args.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+    let dir = args.place.dir()?;
+    let shared = args.place.shared()?;
     let shares = Shares::of(args.memory_limit);
     let pairing = Arc::new(Pairing::with_room(shares.pairing));
     std::fs::create_dir_all(&dir).with_context(|| format!("make the data folder {}", dir.display()))?;
-    let kept = StoreConfig { retention: args.retention.of(&dir)?, ..shares.store(dir.clone()) };
+    let kept = StoreConfig {
+        retention: args.retention.of(&dir, shared.as_ref())?,
+        shared: shared.clone(),
+        seal_age: Duration::from_secs(u64::from(args.seal_age)),
+        ..shares.store(dir.clone())
+    };
+    let place = shared.map_or_else(|| dir.display().to_string(), |shared| shared.to_string());
     let store = Store::open_with(kept, Some(pairing.clone()))
         .await
-        .with_context(|| format!("open the store in {}", dir.display()))?;
+        .with_context(|| format!("open the store in {place}"))?;
 
     let jaeger_ui = args.jaeger_ui_dir.as_deref().map(JaegerUi::open).transpose()?;
     // Ports before parts: a port that is taken is said before anything has started.
@@ -162,7 +174,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(path) = &args.ready_file {
         listeners.write_ready_file(path, &probe)?;
     }
-    banner::print(&listeners, &dir, &probe);
+    banner::print(&listeners, &place, &probe);
     let seen = tokio::spawn(seen::tell(engine, stop.clone()));
 
     stop.cancelled().await;

@@ -8,6 +8,9 @@ use super::FORMAT;
 use crate::seen::{Seen, SeenEntry};
 use crate::wal::Position;
 
+/// How long it is known of a file that it left its table, ns; longer than anybody waits before it is deleted.
+const GONE_NS: i64 = 24 * 3600 * 1_000_000_000;
+
 /// One file of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileEntry {
@@ -35,6 +38,28 @@ pub(crate) struct RollUpEntry {
     pub(crate) version: u32,
 }
 
+/// Rows that are in no table any more, since their file is damaged or gone. It was set aside in `quarantine/`, if it was there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRows {
+    /// The table that had them.
+    pub table: String,
+    /// Their file, as the table had it.
+    pub path: String,
+    /// How many.
+    pub rows: u64,
+    /// The earliest row's time, ns.
+    pub min_time: i64,
+    /// The latest row's time, ns.
+    pub max_time: i64,
+}
+
+impl LostRows {
+    pub(crate) fn of(file: &FileEntry) -> LostRows {
+        let FileEntry { table, path, rows, min_time, max_time, .. } = file.clone();
+        LostRows { table, path, rows, min_time, max_time }
+    }
+}
+
 /// One step of the catalog; happens as a whole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Commit {
@@ -52,6 +77,17 @@ pub(crate) struct Commit {
     /// Table → rows of this time (ns) and earlier are deleted with the files that are removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) retired: BTreeMap<String, i64>,
+    /// Of the files that are removed, those that are damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lost: Vec<LostRows>,
+    /// When it was made, ns, by its writer's clock, and no two of one writer at the same time; 0 where there is one writer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) at: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl Commit {
@@ -65,6 +101,8 @@ impl Commit {
             sealed: BTreeMap::new(),
             seen: Vec::new(),
             retired: BTreeMap::new(),
+            lost: Vec::new(),
+            at: 0,
         }
     }
 }
@@ -81,6 +119,15 @@ pub(crate) struct State {
     /// Table → rows of this time (ns) and earlier were deleted.
     #[serde(default)]
     retired: BTreeMap<String, i64>,
+    /// Until they would have been deleted for their age.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<LostRows>,
+    /// Files, and their roll-ups, that left their tables → when, ns. None where there is one writer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    gone: BTreeMap<String, i64>,
+    /// Writer → when it committed last, ns. None where there is one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    writers: BTreeMap<String, i64>,
 }
 
 impl Default for State {
@@ -91,14 +138,24 @@ impl Default for State {
             sealed: BTreeMap::new(),
             seen: Seen::default(),
             retired: BTreeMap::new(),
+            lost: Vec::new(),
+            gone: BTreeMap::new(),
+            writers: BTreeMap::new(),
         }
     }
 }
 
 impl State {
     pub(super) fn apply(&mut self, commit: Commit) {
-        for path in &commit.remove {
-            self.files.remove(path);
+        let removed: Vec<FileEntry> =
+            commit.remove.iter().filter_map(|path| self.files.remove(path)).collect();
+        if commit.at > 0 {
+            self.gone.extend(removed.iter().flat_map(paths_of).map(|path| (path.to_owned(), commit.at)));
+            for path in commit.add.iter().flat_map(paths_of) {
+                self.gone.remove(path);
+            }
+            self.gone.retain(|_, since| since.saturating_add(GONE_NS) > commit.at);
+            self.writers.insert(commit.writer.clone(), commit.at);
         }
         self.files.extend(commit.add.into_iter().map(|file| (file.path.clone(), file)));
         self.sealed.entry(commit.writer).or_default().extend(commit.sealed);
@@ -109,6 +166,13 @@ impl State {
             let known = self.retired.entry(table).or_insert(time);
             *known = time.max(*known);
         }
+        self.lost.extend(commit.lost);
+        self.lost.retain(|lost| self.retired.get(&lost.table).is_none_or(|retired| lost.max_time > *retired));
+    }
+
+    /// Rows that were lost with their files.
+    pub(crate) fn lost(&self) -> &[LostRows] {
+        &self.lost
     }
 
     /// Rows of this time (ns) and earlier were deleted from `table`.
@@ -126,10 +190,22 @@ impl State {
 
     /// Paths of everything that is of a table: files, and their roll-ups.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
-        self.files.values().flat_map(|file| {
-            let rollup = file.rollup.as_ref().map(|rollup| rollup.path.as_str());
-            std::iter::once(file.path.as_str()).chain(rollup)
-        })
+        self.files.values().flat_map(paths_of)
+    }
+
+    /// When the file of this path left its table, ns.
+    pub(crate) fn gone(&self, path: &str) -> Option<i64> {
+        self.gone.get(path).copied()
+    }
+
+    /// When `writer` committed last, ns; 0 if it never did.
+    pub(crate) fn last_of(&self, writer: &str) -> i64 {
+        self.writers.get(writer).copied().unwrap_or_default()
+    }
+
+    /// Those who committed after `since`, ns.
+    pub(crate) fn writers_since(&self, since: i64) -> impl Iterator<Item = &str> {
+        self.writers.iter().filter(move |(_, at)| **at > since).map(|(writer, _)| writer.as_str())
     }
 
     /// How far `writer`'s log is sealed, by table.
@@ -145,6 +221,12 @@ impl State {
     pub(crate) fn forget(&mut self, today: i64) {
         self.seen.forget(today);
     }
+}
+
+/// A file's path, and its roll-up's.
+fn paths_of(file: &FileEntry) -> impl Iterator<Item = &str> {
+    let rollup = file.rollup.as_ref().map(|rollup| rollup.path.as_str());
+    std::iter::once(file.path.as_str()).chain(rollup)
 }
 
 /// [`Seen`] as the list of its entries.

@@ -1,16 +1,18 @@
-//! `weir store`: is a data folder whole, and make few files of many.
+//! `weir store`: is a store whole, and make few files of many.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use weir_kit::exit;
-use weir_store::{Compaction, Store, StoreConfig, check};
+use weir_store::{Compaction, Shared, Store, StoreConfig, check};
 
-/// Looks after a data folder.
+use crate::up::place;
+
+/// Looks after a store.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -24,7 +26,8 @@ enum What {
     /// Ends with 0 if all is well, with 1 if a file is damaged. A damaged file costs its own rows: the next start of `weir up`
     /// sets it aside in quarantine/, and everything else stays readable.
     Check(Folder),
-    /// Merge small files of each day into large ones, and tell what that saved. Weir must not be running on the folder.
+    /// Merge small files of each day into large ones, and tell what that saved. Weir must not be running on the data folder; others
+    /// that share the store may go on.
     ///
     /// `weir up` does the same by and by; this is for a folder that is to be copied, or that many imports went into.
     Compact(Folder),
@@ -32,36 +35,49 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Folder {
-    /// Where rows are kept. Default: /var/lib/weir as root, else ~/.local/state/weir.
-    #[arg(long, env = "WEIR_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: place::Args,
+}
+
+/// Where a store is.
+struct Found {
+    dir: PathBuf,
+    shared: Option<Shared>,
 }
 
 impl Folder {
-    fn dir(&self) -> anyhow::Result<PathBuf> {
-        let dir = self.data_dir.clone().map_or_else(crate::up::default_data_dir, Ok)?;
-        if !dir.join("catalog").is_dir() {
+    fn find(&self) -> anyhow::Result<Found> {
+        let (dir, shared) = (self.place.dir()?, self.place.shared()?);
+        if shared.is_none() && !dir.join("catalog").is_dir() {
             bail!("{} is no data folder of Weir's: name one with --data-dir", dir.display());
         }
-        Ok(dir)
+        Ok(Found { dir, shared })
+    }
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.shared {
+            Some(shared) => shared.fmt(f),
+            None => self.dir.display().fmt(f),
+        }
     }
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
-        What::Check(folder) => checked(&folder.dir()?).await,
-        What::Compact(folder) => compacted(folder.dir()?).await,
+        What::Check(folder) => checked(&folder.find()?).await,
+        What::Compact(folder) => compacted(folder.find()?).await,
     }
 }
 
-async fn checked(dir: &Path) -> anyhow::Result<()> {
-    let bar =
-        ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} files {elapsed}")?);
-    let checked = check(dir, |done, all| {
+async fn checked(found: &Found) -> anyhow::Result<()> {
+    let bar = bar()?;
+    let checked = check(&found.dir, found.shared.as_ref(), |done, all| {
         bar.set_length(all);
         bar.set_position(done);
     });
-    let checked = checked.await.with_context(|| format!("read the catalog of {}", dir.display()))?;
+    let checked = checked.await.with_context(|| format!("read the catalog of {found}"))?;
     bar.finish_and_clear();
     let mut text = format!(
         "{:<16} {:>7} {:>14} {:>11}  {:<25} {}\n",
@@ -80,15 +96,10 @@ async fn checked(dir: &Path) -> anyhow::Result<()> {
         );
     }
     for path in &checked.unnamed {
-        let _ = writeln!(text, "not in the catalog: {}", path.display());
+        let _ = writeln!(text, "not in the catalog: {path}");
     }
     if checked.quarantined > 0 {
-        let _ = writeln!(
-            text,
-            "{} files were set aside earlier, in {}",
-            checked.quarantined,
-            dir.join("quarantine").display()
-        );
+        let _ = writeln!(text, "{} files were set aside earlier, in {found}/quarantine", checked.quarantined);
     }
     for (path, why) in &checked.damaged {
         let _ = writeln!(text, "damaged: {path}: {why}");
@@ -101,10 +112,18 @@ async fn checked(dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn compacted(dir: PathBuf) -> anyhow::Result<()> {
+/// Files done, of all.
+fn bar() -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files {elapsed}")?;
+    Ok(ProgressBar::new(0).with_style(style))
+}
+
+async fn compacted(found: Found) -> anyhow::Result<()> {
     let compaction = Compaction { is_on: false, ..Compaction::default() };
-    let config = StoreConfig { dir: dir.clone(), compaction, ..StoreConfig::default() };
-    let store = Store::open(config).await.with_context(|| format!("open the store in {}", dir.display()))?;
+    let Found { dir, shared } = &found;
+    let (dir, shared) = (dir.clone(), shared.clone());
+    let config = StoreConfig { dir, shared, compaction, ..StoreConfig::default() };
+    let store = Store::open(config).await.with_context(|| format!("open the store in {found}"))?;
     let files = |store: &Store| store.stats().iter().map(|table| table.files).sum::<u64>();
     let before = files(&store);
     let bar = ProgressBar::new_spinner().with_message(format!("merging {before} files"));

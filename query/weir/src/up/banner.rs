@@ -1,12 +1,10 @@
 //! What `weir up` prints when it is ready: where to look, and what it sees.
 
-use std::path::Path;
-
 use super::listen::Addresses;
 use super::probe::Running;
 
 #[expect(clippy::print_stdout, reason = "for the person who started it; logs go to stderr")]
-pub(crate) fn print(listeners: &Addresses, dir: &Path, probe: &Running) {
+pub(crate) fn print(listeners: &Addresses, place: &str, probe: &Running) {
     println!();
     println!("  Weir {} is ready.", weir_kit::VERSION);
     println!();
@@ -26,7 +24,7 @@ pub(crate) fn print(listeners: &Addresses, dir: &Path, probe: &Running) {
             println!("  {what}  {address}");
         }
     }
-    println!("  Rows are kept in {}", dir.display());
+    println!("  Rows are kept in {place}");
     println!("  Probe            {}", probe.sentence());
     println!();
     println!("  For traffic worth looking at: weir demo (root), in another shell. Ctrl-C stops.");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use weir_store::Retention;
+use weir_store::{Retention, Shared};
 
 use crate::flags;
 
@@ -18,7 +18,8 @@ pub(crate) struct Args {
     /// Another age for a table, such as `audit_log=52w`; several with commas, or by saying it again.
     #[arg(long, env = "WEIR_RETENTION_OF", value_name = "TABLE=AGE", value_delimiter = ',', value_parser = flags::table_age)]
     retention_of: Vec<(&'static str, Age)>,
-    /// How large all files together may become before the oldest are deleted: a size, or a share of the file system.
+    /// How large all files together may become before the oldest are deleted: a size, or a share of the file system (none, where
+    /// the store is on no file system).
     #[arg(long, env = "WEIR_RETENTION_SIZE", value_name = "SIZE", default_value = "80%", value_parser = flags::room)]
     retention_size: Room,
 }
@@ -40,20 +41,22 @@ pub(crate) enum Room {
 const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 200);
 
 impl Args {
-    /// What is kept in the data folder `dir`, which exists.
-    pub(crate) fn of(&self, dir: &Path) -> anyhow::Result<Retention> {
-        let bytes = match self.retention_size {
-            Room::Bytes(bytes) => bytes,
-            Room::Percent(percent) => {
+    /// What is kept in the data folder `dir`, which exists, or where several share a store.
+    pub(crate) fn of(&self, dir: &Path, shared: Option<&Shared>) -> anyhow::Result<Retention> {
+        let dir = shared.map_or(Some(dir), Shared::root);
+        let bytes = match (self.retention_size, dir) {
+            (Room::Bytes(bytes), _) => Some(bytes),
+            (Room::Percent(_), None) => None,
+            (Room::Percent(percent), Some(dir)) => {
                 let found = nix::sys::statvfs::statvfs(dir);
                 let system = found
                     .with_context(|| format!("ask how large the file system of {} is", dir.display()))?;
                 let bytes = system.blocks().saturating_mul(system.fragment_size());
-                bytes / 100 * u64::from(percent)
+                Some(bytes / 100 * u64::from(percent))
             }
         };
         let of = |(table, Age(age)): (&'static str, Age)| (table, age.unwrap_or(FOR_EVER));
         let tables: BTreeMap<_, _> = self.retention_of.iter().copied().map(of).collect();
-        Ok(Retention { age: self.retention.0, tables, bytes: Some(bytes) })
+        Ok(Retention { age: self.retention.0, tables, bytes })
     }
 }
