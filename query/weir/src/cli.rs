@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Export(export::Args),
     /// Take packets on the nodes, by a filter, into a pcapng file for Wireshark.
     Capture(capture::Args),
-    /// Look after a store: check that every file is readable, merge small files.
+    /// Look after a store: check that every file is readable, merge small files, export them as Delta Lake tables.
     Store(store::Args),
     /// Run a small set of real services in network namespaces, so that there is traffic to look at.
     Demo(demo::Args),

@@ -1,4 +1,4 @@
-//! `weir store`: is a store whole, and make few files of many.
+//! `weir store`: is a store whole, make few files of many, and the files once more for other tools.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use weir_kit::exit;
-use weir_store::{Compaction, Shared, Store, StoreConfig, check};
+use weir_store::{Compaction, Export, ExportedTable, Shared, Store, StoreConfig, check, export_delta};
 
 use crate::up::place;
 
@@ -31,6 +31,33 @@ enum What {
     ///
     /// `weir up` does the same by and by; this is for a folder that is to be copied, or that many imports went into.
     Compact(Folder),
+    /// Write the files once more, as tables of an open format, for tools that want to know which files belong together.
+    ///
+    /// Has all rows that are in files at one moment: the newest are still in Weir's memory (a clean stop writes them). May run beside
+    /// `weir up`.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    folder: Folder,
+    /// The open format. Delta Lake's times are whole nanoseconds since 1970 here, since its own have microseconds.
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Make hard links to the store's files in place of copies: no room is taken. Only where both are on one file system.
+    #[arg(long)]
+    link: bool,
+    /// The folder that gets a folder for each table; nothing may be in it yet.
+    #[arg(value_name = "OUT")]
+    to: PathBuf,
+}
+
+/// An open table format.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    /// Delta Lake.
+    Delta,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +95,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Check(folder) => checked(&folder.find()?).await,
         What::Compact(folder) => compacted(folder.find()?).await,
+        What::Export(args) => exported(args).await,
     }
 }
 
@@ -110,6 +138,31 @@ async fn checked(found: &Found) -> anyhow::Result<()> {
         1 => bail!("one file is damaged"),
         damaged => bail!("{damaged} files are damaged"),
     }
+}
+
+async fn exported(args: ExportArgs) -> anyhow::Result<()> {
+    let ExportArgs { folder, format: Format::Delta, link, to } = args;
+    let found = folder.find()?;
+    if link && found.shared.as_ref().is_some_and(|shared| shared.root().is_none()) {
+        bail!("{found} is on no file system of this machine: leave --link out");
+    }
+    let said = found.to_string();
+    let export = Export { dir: found.dir, shared: found.shared, to, is_linked: link };
+    let bar = bar()?;
+    let exported = export_delta(&export, |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    let exported = exported.await.with_context(|| format!("export {said} into {}", export.to.display()))?;
+    bar.finish_and_clear();
+    let mut text = String::new();
+    for ExportedTable { table, files, rows, bytes } in exported.tables {
+        let bytes = indicatif::BinaryBytes(bytes).to_string();
+        let place = export.to.join(table);
+        let _ =
+            writeln!(text, "{table:<16} {files:>7} files {rows:>14} rows {bytes:>11}  {}", place.display());
+    }
+    exit::stdout(std::io::stdout().lock().write_all(text.as_bytes()))
 }
 
 /// Files done, of all.
