@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     fn texts(texts: &[Option<&str>]) -> ArrayRef {
-        Arc::new(StringViewArray::from_iter(texts.iter().copied()))
+        Arc::new(texts.iter().copied().collect::<StringViewArray>())
     }
 
     fn counts(counts: &ArrayRef) -> Vec<i64> {
@@ -259,7 +259,7 @@ mod tests {
     fn texts_count_once_for_each_group_and_nothing_counts_for_none() {
         let mut counting = Counting::new();
         let rows = texts(&[Some("a"), Some(LONG), None, Some("a"), Some(LONG), Some("b")]);
-        counting.update_batch(&[rows.clone()], &[0, 0, 0, 0, 1, 2], None, 4).expect("counted");
+        counting.update_batch(std::slice::from_ref(&rows), &[0, 0, 0, 0, 1, 2], None, 4).expect("counted");
         let passes =
             BooleanArray::from(vec![Some(false), Some(true), Some(true), None, Some(true), Some(true)]);
         counting.update_batch(&[rows], &[3, 3, 3, 3, 1, 0], Some(&passes), 4).expect("counted");
