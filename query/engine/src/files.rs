@@ -43,6 +43,7 @@ pub(crate) fn store_url() -> ObjectStoreUrl {
 pub(crate) struct ScanFile {
     pub(crate) path: Path,
     pub(crate) size: u64,
+    pub(crate) rows: u64,
     /// Its earliest and latest row, ns, where they are known.
     pub(crate) times: Option<(i64, i64)>,
 }
@@ -50,7 +51,7 @@ pub(crate) struct ScanFile {
 impl From<&Segment> for ScanFile {
     fn from(segment: &Segment) -> ScanFile {
         let times = Some((segment.min_time, segment.max_time));
-        ScanFile { path: segment.path.clone(), size: segment.size, times }
+        ScanFile { path: segment.path.clone(), size: segment.size, rows: segment.rows, times }
     }
 }
 
@@ -181,8 +182,9 @@ fn parts(opened: &Opened, time: &str) -> Vec<Part> {
     let file = &opened.file;
     let groups = opened.footer.as_ref().map(|footer| footer.row_groups()).unwrap_or_default();
     if groups.len() < 2 {
-        let rows = groups.iter().map(|group| group.num_rows() as u64).sum();
-        return vec![Part { file: file.clone(), place: None, span: Span { times: file.times, rows } }];
+        // Also where nothing is known of what is in it: it has to be read, or to fail.
+        let span = Span { times: file.times, rows: file.rows };
+        return vec![Part { file: file.clone(), place: None, span }];
     }
     let parts = groups.iter().map(|group| {
         let start = first_page(group);
@@ -252,7 +254,8 @@ mod tests {
     #[test]
     fn parts_of_one_file_become_pieces_that_hold_each_of_them_once_the_newest_first() {
         let (old, new) = (Path::from("old"), Path::from("new"));
-        let file = |path: &Path| ScanFile { path: path.clone(), size: 1 << 20, times: Some((0, 1_000)) };
+        let file =
+            |path: &Path| ScanFile { path: path.clone(), size: 1 << 20, rows: 100, times: Some((0, 1_000)) };
         let part = |path: &Path, place: i64, from: i64| Part {
             file: file(path),
             place: Some((place, place + 1)),

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::config::ConfigOptions;
 use datafusion::optimizer::OptimizerRule;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 
 use crate::distinct::{CountsBesideDistinct, DistinctInMemory};
 use crate::first_rows::{FilterEarly, FirstRows};
@@ -31,5 +37,36 @@ pub(crate) fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     rules.insert(pushed.map_or(0, |place| place + 1), Arc::new(FirstRows));
     // Before any filter goes into a file's reader.
     rules.insert(0, Arc::new(FilterEarly));
+    rules.push(Arc::new(JoinsGiveWay));
     rules
+}
+
+/// A join may make rows for hours of a few that it read. What reads gives way to others now and then, as DataFusion has it;
+/// what makes rows does here: else a question that nobody waits for any more would hold on to its thread, and with one for each
+/// thread nobody would be answered.
+#[derive(Debug)]
+struct JoinsGiveWay;
+
+impl PhysicalOptimizerRule for JoinsGiveWay {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let giving_way = plan.transform_up(|plan| {
+            if plan.is::<CrossJoinExec>() || plan.is::<NestedLoopJoinExec>() {
+                return Ok(Transformed::yes(Arc::new(CooperativeExec::new(plan)) as _));
+            }
+            Ok(Transformed::no(plan))
+        });
+        giving_way.data()
+    }
+
+    fn name(&self) -> &'static str {
+        "joins_give_way"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
 }

@@ -58,8 +58,12 @@ impl TableProvider for RollUps {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let predicate = provider::predicate(filters, &self.schema, state)?;
         let read = Read::of(&self.schema, projection, predicate.as_ref())?;
-        let files =
-            self.files.iter().map(|file| ScanFile { path: file.path.clone(), size: file.size, times: None });
+        let files = self.files.iter().map(|file| ScanFile {
+            path: file.path.clone(),
+            size: file.size,
+            rows: file.rows,
+            times: None,
+        });
         let files = files.collect();
         let mut statistics = Statistics::new_unknown(&self.schema);
         statistics.num_rows = Precision::Exact(self.files.iter().map(|file| file.rows as usize).sum());

@@ -8,10 +8,18 @@ use super::*;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Each would run for minutes, most of it in one kind of operator.
-const ENDLESS: [(&str, &str); 8] = [
+const ENDLESS: [(&str, &str); 10] = [
     (
         "cross join",
         "SELECT count(*) FROM generate_series(1, 10000000000) a, generate_series(1, 1000) b WHERE a.value % 7 = b.value % 5",
+    ),
+    (
+        "many rows of each that is read",
+        "SELECT max(a.value + b.value) FROM generate_series(1, 100000) a, generate_series(1, 10000000000) b",
+    ),
+    (
+        "join on a condition",
+        "SELECT count(*) FROM generate_series(1, 10000) a JOIN generate_series(1, 10000000000) b ON a.value + b.value < 0",
     ),
     (
         "hash join",

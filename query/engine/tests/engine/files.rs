@@ -126,3 +126,26 @@ async fn the_first_rows_of_a_sort_by_time_come_from_where_they_are_also_beside_r
     let plan = world.rows(format!("EXPLAIN ANALYZE {first}")).await.join("\n");
     assert!(plan.contains("reverse_row_groups=true"), "{plan}");
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_fails_the_question_and_is_never_left_out() {
+    let world = World::new().await.with_flows().await;
+    let snapshot = world.store.snapshot(&weir_model::tables::FLOWS);
+    for file in snapshot.segments.iter() {
+        fs::remove_file(world.dir.path().join("data").join(file.path.as_ref())).unwrap();
+    }
+    let after = "time >= to_timestamp_seconds(1700000000)";
+    for sql in [
+        "SELECT sum(client_bytes) FROM flows".to_owned(),
+        format!("SELECT sum(client_bytes) FROM flows WHERE {after}"),
+        format!(
+            "SELECT client_ip FROM flows WHERE {after} AND client_ip = '10.0.0.1' ORDER BY time DESC LIMIT 500"
+        ),
+    ] {
+        let answer = world.engine.collect(sql.as_str(), 1_000).await;
+        assert!(answer.is_err(), "{sql}: {answer:?}");
+    }
+    // Those of another time are in memory only.
+    let newest = "SELECT count(*) FROM flows WHERE time > to_timestamp_seconds(1700006000)";
+    assert_eq!(world.rows(newest).await, ["100"]);
+}
