@@ -25,6 +25,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use crate::engine::MERGE_BYTES;
+
 /// Texts are counted in memory.
 #[derive(Debug, Default)]
 pub(crate) struct DistinctInMemory;
@@ -43,8 +45,12 @@ impl OptimizerRule for DistinctInMemory {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
-        // A question that didn't fit into memory is asked again without joins by hash.
-        if !config.options().optimizer.prefer_hash_join || !has_groups(aggregate) {
+        // A question that didn't fit into memory is asked again without joins by hash, and one that has little doesn't try:
+        // grouping twice gets by with less. How much it has shows in what a sort keeps free of it (`engine.rs`).
+        let options = config.options();
+        let has_room = options.optimizer.prefer_hash_join
+            && options.execution.sort_spill_reservation_bytes >= MERGE_BYTES.1;
+        if !has_room || !has_groups(aggregate) {
             return Ok(Transformed::no(plan));
         }
         let counted = aggregate.aggr_expr.iter().map(|expr| in_memory(expr, aggregate));

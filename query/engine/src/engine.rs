@@ -51,7 +51,7 @@ const SPILL_LEAST: u64 = 1 << 30;
 const SPILL_FOLDER: &str = "spill";
 /// A sort keeps this part of a question's memory free for merging what it has spilled, within these bounds.
 const MERGE_SHARE: usize = 8;
-const MERGE_BYTES: (usize, usize) = (64 << 10, 10 << 20);
+pub(crate) const MERGE_BYTES: (usize, usize) = (64 << 10, 10 << 20);
 /// A batch takes at most this part of a question's memory, the quick way and the spilling one, within these numbers of rows.
 const BATCH_SHARE: (usize, usize) = (64, 1024);
 /// So many files are merged at once: each takes two batches, and other parts of the question are sorting still.

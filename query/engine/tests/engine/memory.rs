@@ -44,7 +44,7 @@ async fn a_few_thousand_new_flows_are_sorted_in_little_memory() {
 }
 
 /// Sorts, groups and joins, each many times larger than the memory.
-const LARGE: [(&str, &str, &str); 6] = [
+const LARGE: [(&str, &str, &str); 5] = [
     (
         "sort",
         "SELECT count(*), sum(n * (value % 1009)) FROM (SELECT value, row_number() OVER (ORDER BY value * 7919 % 1000003, value) AS n,
@@ -60,13 +60,6 @@ const LARGE: [(&str, &str, &str); 6] = [
         "groups",
         "SELECT count(*), sum(n), sum(most) FROM (SELECT value % 150000 AS key, count(*) AS n, max(value) AS most, min(concat('a long text ', value)) AS t
             FROM generate_series(1, 300000) GROUP BY key) WHERE length(t) > 3",
-        "AggregateExec",
-    ),
-    (
-        "distinct texts",
-        "SELECT count(*), sum(n), sum(rows) FROM (SELECT value % 1000 AS key, count(*) AS rows,
-            count(DISTINCT arrow_cast(concat(repeat('x', 250), value % 40009), 'Utf8View')) AS n
-            FROM generate_series(1, 60000) GROUP BY key)",
         "AggregateExec",
     ),
     (
