@@ -156,9 +156,18 @@ pub(crate) async fn fault_of_rollup(
 
 /// At first sight: its size and its ends; its size only, where it is on no disk of this machine's.
 async fn first_sight(objects: &Objects, path: &Path, size: u64) -> Result<Option<String>, StoreError> {
-    if let Some(file) = objects.on_disk(path) {
-        return Ok(crate::quarantine::first_sight(&file, size));
+    match objects.on_disk(path) {
+        Some(file) => Ok(crate::quarantine::first_sight(&file, size)),
+        None => fault_of_size(objects, path, size).await,
     }
+}
+
+/// What is wrong with an object's size.
+pub(crate) async fn fault_of_size(
+    objects: &Objects,
+    path: &Path,
+    size: u64,
+) -> Result<Option<String>, StoreError> {
     Ok(match objects.size(path).await? {
         None => Some("the file is gone".to_owned()),
         Some(found) if found != size => Some(format!("{found} bytes, the catalog says {size}")),

@@ -16,6 +16,7 @@
 //! | `replace.rs`   | files give way to others, or to nothing, while readers go on                      |
 //! | `compact.rs`   | many small files → few large ones                                                 |
 //! | `retain.rs`    | what is deleted for its age, or for want of room                                  |
+//! | `mend.rs`      | a folder that was left in a hurry, at the next start                              |
 //! | `check.rs`     | whether everything is readable, without changing anything                         |
 //! | `catalog/`     | which files a table has: commits and checkpoints                                |
 //! | `lag.rs`       | what the log holds that no file does, and what waits for the log                |
@@ -40,6 +41,7 @@ mod delta;
 mod error;
 mod lag;
 mod memtable;
+mod mend;
 mod objects;
 mod quarantine;
 mod read;

@@ -22,7 +22,7 @@ use crate::catalog::{Catalog, Commit, FileEntry, LostRows, State};
 use crate::objects::Objects;
 use crate::store::{CatalogState, Inner, Opened};
 use crate::view::View;
-use crate::{StoreError, commit};
+use crate::{StoreError, check, commit};
 
 /// How long a request may take.
 const REQUEST: Duration = Duration::from_mins(1);
@@ -258,12 +258,7 @@ pub(crate) async fn take_out_missing(
         if sizes.get(path) == Some(&size) {
             return Ok(None);
         }
-        let fault = match objects.size(&Path::from(path)).await? {
-            None => Some("the file is gone".to_owned()),
-            Some(found) if found != size => Some(format!("{found} bytes, the catalog says {size}")),
-            Some(_) => None,
-        };
-        Ok::<_, StoreError>(fault)
+        check::fault_of_size(objects, &Path::from(path), size).await
     };
     let files: Vec<FileEntry> = catalog.state().files().cloned().collect();
     for file in files {

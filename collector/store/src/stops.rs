@@ -71,7 +71,8 @@ async fn work(store: &Store) -> (BTreeSet<i64>, Result<(), StoreError>) {
     (acknowledged, outcome)
 }
 
-async fn ids(store: &Store) -> Vec<i64> {
+/// The ids of all rows that a reader sees, with those that it sees twice.
+pub(crate) async fn ids(store: &Store) -> Vec<i64> {
     // One that is being merged is read by somebody meanwhile, and so stays.
     let snapshot = store.snapshot(&FLOWS);
     let mut batches = snapshot.memory.clone();

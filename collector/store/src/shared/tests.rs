@@ -9,13 +9,13 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectStoreExt, PutMultipartOptions,
     PutOptions, PutPayload, PutResult,
 };
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::{TempDir, tempdir};
 use weir_model::tables::FLOWS;
 use weir_model::{BatchMeta, FlowRow, Row};
 
 use super::*;
-use crate::{Compaction, Store, StoreConfig, check};
+use crate::stops::ids;
+use crate::{Compaction, Store, StoreConfig};
 
 const START_NS: i64 = 1_700_000_000_000_000_000;
 
@@ -104,21 +104,6 @@ async fn append(store: &Store, node: &str, ids: Range<i64>) {
     let meta = BatchMeta::of::<FlowRow>(node, "boot", ids.start as u64);
     let rows: Vec<FlowRow> = ids.map(flow).collect();
     store.append(vec![(meta, FlowRow::to_batch(&rows))]).await.unwrap();
-}
-
-/// The ids of all rows that a reader sees, with those that it sees twice.
-async fn ids(store: &Store) -> Vec<i64> {
-    let snapshot = store.snapshot(&FLOWS);
-    let mut batches = snapshot.memory.clone();
-    for segment in snapshot.segments.iter() {
-        let bytes = store.objects().get(&segment.path).await.unwrap().bytes().await.unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
-        batches.extend(reader.map(Result::unwrap));
-    }
-    let rows = batches.iter().flat_map(|batch| FlowRow::from_batch(batch).unwrap());
-    let mut ids: Vec<i64> = rows.map(|row| row.client_bytes).collect();
-    ids.sort_unstable();
-    ids
 }
 
 fn is_once(ids: &[i64]) -> bool {
@@ -238,30 +223,38 @@ async fn files_stay_for_readers_elsewhere_and_then_go() {
     assert_eq!(ids(&right).await, (0..12).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn a_writer_that_slept_for_long_takes_no_number_twice() {
-    let shared = shared(Arc::new(InMemory::new()));
-    let objects = Objects::open(FsPath::new("/nowhere"), Some(&shared)).unwrap();
-    let mut sleeper = Catalog::load(objects.clone()).await.unwrap();
-    sleeper.enter("sleeper").await.unwrap();
-    let mut other = Catalog::load(objects.clone()).await.unwrap();
-    other.enter("other").await.unwrap();
-    let entry = |path: String| FileEntry {
+fn entry(path: &str) -> FileEntry {
+    FileEntry {
         table: "flows".to_owned(),
-        path,
+        path: path.to_owned(),
         size: 1,
         rows: 1,
         min_time: 0,
         max_time: 0,
         came: 0,
         rollup: None,
-    };
+    }
+}
+
+/// The catalog as a writer of that name has it.
+async fn entered(objects: &Objects, writer: &str) -> Catalog {
+    let mut catalog = Catalog::load(objects.clone()).await.unwrap();
+    catalog.enter(writer).await.unwrap();
+    catalog
+}
+
+#[tokio::test]
+async fn a_writer_that_slept_for_long_takes_no_number_twice() {
+    let shared = shared(Arc::new(InMemory::new()));
+    let objects = Objects::open(FsPath::new("/nowhere"), Some(&shared)).unwrap();
+    let mut sleeper = entered(&objects, "sleeper").await;
+    let mut other = entered(&objects, "other").await;
     for number in 0..100 {
-        let add = vec![entry(format!("tables/flows/{number}.parquet"))];
+        let add = vec![entry(&format!("tables/flows/{number}.parquet"))];
         assert!(other.commit(Commit { add, ..Commit::of("other") }).await.unwrap());
     }
     assert!(objects.list("catalog").await.unwrap().len() < 80, "old commits are not there any more");
-    let add = vec![entry("tables/flows/late.parquet".to_owned())];
+    let add = vec![entry("tables/flows/late.parquet")];
     assert!(sleeper.commit(Commit { add, ..Commit::of("sleeper") }).await.unwrap());
     let count = |catalog: &Catalog| catalog.state().files().count();
     assert_eq!(count(&sleeper), 101);
@@ -281,20 +274,8 @@ async fn a_writer_that_slept_for_long_takes_no_number_twice() {
 async fn of_two_that_replace_a_file_one_does() {
     let shared = shared(Arc::new(InMemory::new()));
     let objects = Objects::open(FsPath::new("/nowhere"), Some(&shared)).unwrap();
-    let mut left = Catalog::load(objects.clone()).await.unwrap();
-    left.enter("left").await.unwrap();
-    let mut right = Catalog::load(objects.clone()).await.unwrap();
-    right.enter("right").await.unwrap();
-    let entry = |path: &str| FileEntry {
-        table: "flows".to_owned(),
-        path: path.to_owned(),
-        size: 1,
-        rows: 1,
-        min_time: 0,
-        max_time: 0,
-        came: 0,
-        rollup: None,
-    };
+    let mut left = entered(&objects, "left").await;
+    let mut right = entered(&objects, "right").await;
     let of = |writer, add: &str, remove: &[&str]| Commit {
         add: vec![entry(add)],
         remove: remove.iter().map(|path| (*path).to_owned()).collect(),
@@ -308,8 +289,7 @@ async fn of_two_that_replace_a_file_one_does() {
         assert_eq!(catalog.state().paths().collect::<Vec<_>>(), ["b"]);
         assert!(catalog.state().gone("a").is_some());
     }
-    let mut copied = Catalog::load(objects).await.unwrap();
-    copied.enter("left").await.unwrap();
+    entered(&objects, "left").await;
     let twice = left.refresh(false).await.unwrap_err();
     assert!(matches!(twice, StoreError::Twice { .. }), "{twice}");
 }
