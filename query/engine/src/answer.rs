@@ -1,6 +1,6 @@
 //! An answer: rows as they are found, within their limits, and how complete they are.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +89,8 @@ impl Answer {
     /// # Errors
     /// When `probe_health` can't be read.
     pub async fn completeness(&mut self, engine: &Engine) -> Result<Completeness, QueryError> {
-        let told = pin!(engine.completeness(self.range));
+        // A question of its own is much for a future that is part of others.
+        let told = Box::pin(engine.completeness(self.range));
         match select(told, Pin::new(&mut self.stream).peek()).await {
             Either::Left((told, _)) => told,
             Either::Right((_, told)) => told.await,

@@ -31,10 +31,7 @@ impl PhysicalOptimizerRule for FilterEarly {
         plan: Arc<dyn ExecutionPlan>,
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let changed = plan.transform_down(|plan| {
-            let Some(sort) = plan.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_some()) else {
-                return Ok(Transformed::no(plan));
-            };
+        below_first_rows(plan, |sort| {
             let input = sort.input().clone().transform_down(|below| {
                 if let Some(early) = files::filtering_early(&below) {
                     return Ok(Transformed::new(early, true, TreeNodeRecursion::Jump));
@@ -45,13 +42,8 @@ impl PhysicalOptimizerRule for FilterEarly {
                 let next = if goes_on { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Jump };
                 Ok(Transformed::new(below, false, next))
             })?;
-            if !input.transformed {
-                return Ok(Transformed::no(plan));
-            }
-            let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            plan.clone().replace_children(vec![input.data], recompute).map(Transformed::yes)
-        });
-        changed.data()
+            Ok(input.transformed.then_some(input.data))
+        })
     }
 
     fn name(&self) -> &'static str {
@@ -73,17 +65,7 @@ impl PhysicalOptimizerRule for FirstRows {
         plan: Arc<dyn ExecutionPlan>,
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let changed = plan.transform_down(|plan| {
-            let Some(sort) = plan.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_some()) else {
-                return Ok(Transformed::no(plan));
-            };
-            let Some(input) = in_order(sort.input(), sort.expr())? else { return Ok(Transformed::no(plan)) };
-            let sort = SortExec::new(sort.expr().clone(), input)
-                .with_fetch(sort.fetch())
-                .with_preserve_partitioning(sort.preserve_partitioning());
-            Ok(Transformed::yes(Arc::new(sort) as _))
-        });
-        changed.data()
+        below_first_rows(plan, |sort| in_order(sort.input(), sort.expr()))
     }
 
     fn name(&self) -> &'static str {
@@ -95,12 +77,32 @@ impl PhysicalOptimizerRule for FirstRows {
     }
 }
 
+/// The plan, in which each sort for first rows has what `better` makes of its input, if anything.
+fn below_first_rows(
+    plan: Arc<dyn ExecutionPlan>,
+    better: impl Fn(&SortExec) -> Result<Option<Arc<dyn ExecutionPlan>>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let changed = plan.transform_down(|plan| {
+        let sort = plan.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_some());
+        match sort.map(&better).transpose()?.flatten() {
+            Some(input) => over(&plan, input).map(Transformed::yes),
+            None => Ok(Transformed::no(plan)),
+        }
+    });
+    changed.data()
+}
+
+/// A step with another input.
+fn over(plan: &Arc<dyn ExecutionPlan>, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    plan.clone().replace_children(vec![input], recompute)
+}
+
 /// The same rows, nearer to `order` than before; `None` where nothing gets nearer. The order is not promised.
 fn in_order(plan: &Arc<dyn ExecutionPlan>, order: &LexOrdering) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if plan.is::<CoalescePartitionsExec>() || plan.is::<RepartitionExec>() {
         let Some(input) = in_order(plan.children()[0], order)? else { return Ok(None) };
-        let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        return plan.clone().replace_children(vec![input], recompute).map(Some);
+        return over(plan, input).map(Some);
     }
     if let Some(union) = plan.downcast_ref::<UnionExec>() {
         let nearer = union.inputs().iter().map(|input| in_order(input, order));

@@ -86,9 +86,9 @@ impl Answering {
         let text = question.text.clone();
         let refused = |err| Refusal::of(&err, &text);
         let engine = client.waits_for(engine.asked_by(caller.clone())).await?.map_err(refused)?;
-        let answer = client.waits_for(engine.sql(question)).await?.map_err(refused)?;
+        let mut answer = client.waits_for(engine.sql(question)).await?.map_err(refused)?;
         if answer.reads_rows {
-            let completeness = client.waits_for(engine.completeness(answer.range)).await?.map_err(refused)?;
+            let completeness = client.waits_for(answer.completeness(&engine)).await?.map_err(refused)?;
             if !completeness.complete {
                 client.wire.put(&notice(&completeness))?;
             }
