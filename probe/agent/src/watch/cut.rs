@@ -19,9 +19,8 @@ impl Watch {
     /// An interval ends at `cut_ns`.
     pub(super) fn cut(&mut self, cut_ns: i64) -> Result<(), LoadError> {
         let late = Duration::from_nanos((self.now() - cut_ns).max(0) as u64);
-        let kernel_lost = self.kernel.lost()?;
         // A lost record may have been a connection's last: look at all that live, and forget the others.
-        let lost_records = lost_ends(&kernel_lost);
+        let lost_records = lost_ends(&self.kernel.lost()?);
         let is_sure = std::mem::replace(&mut self.lost_records, lost_records) == lost_records;
         self.take_drops()?;
         if is_sure {
@@ -60,6 +59,8 @@ impl Watch {
             ..ProbeHealthRow::default()
         };
         let living = self.flows.len() + self.udp.len() + self.path.as_ref().map_or(0, Path::len);
+        // Looking at the living counts ends that nobody saw: there may be no later interval to tell of them.
+        let kernel_lost = self.kernel.lost()?;
         let features = &self.kernel.features;
         self.rows.health.extend(self.drops.health(&template));
         let probes = self.libraries.as_ref().map(Libraries::probes);

@@ -93,7 +93,10 @@ async fn a_connection_that_closed_as_it_was_picked_up_is_found_out() {
     conns.insert(socket, state, 0).unwrap();
     keeper.until("its entry gone", |_| conns.get(&socket, 0).is_err(), |gone| *gone).await;
     keeper.until("that it is counted", |keeper| keeper.lost("close_unseen"), |lost| *lost >= 1).await;
+    // Once more in the last interval, which no other follows.
+    conns.insert(socket, state, 0).unwrap();
     probe.stop();
+    assert!(keeper.lost("close_unseen") >= 2, "what the last look finds is told too");
     assert_eq!(ends(&keeper.flows(at.port())), 2, "and nothing more is told of it");
     drop(client);
 }
