@@ -13,6 +13,9 @@ use crate::load::{Logged, port};
 /// How long the last rows may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Most connections that are told of in full.
+const EXAMPLES: usize = 10;
+
 /// Connections whose end the client's end told.
 const CLIENT_S_ENDS: &str = "count(DISTINCT CASE WHEN observer IN ('client', 'both') AND state IN ('only', 'closed') THEN connection_id END)";
 /// Connections whose end the server's end told.
@@ -72,8 +75,13 @@ pub(crate) async fn compare(weir: &Weir, log: &[Logged]) -> anyhow::Result<Repor
     for (address, by_port) in by_address {
         let mut found = found_at(weir, address).await?;
         for (port, wanted) in by_port {
-            let what = format!("{address} from port {port}");
-            report.judge(&what, &wanted, &found.remove(&port).unwrap_or_default());
+            let found = found.remove(&port).unwrap_or_default();
+            if !report.judge(&wanted, &found) && report.examples.len() < EXAMPLES {
+                let rows = rows_of(weir, address, port).await?;
+                report.examples.push(format!(
+                    "{address} from port {port}: {found:?} where the log has {wanted:?}\n{rows}"
+                ));
+            }
         }
         report.invented += found.len();
     }
@@ -102,6 +110,16 @@ async fn found_at(weir: &Weir, address: Ipv4Addr) -> anyhow::Result<HashMap<u16,
     Ok(all)
 }
 
+/// What `flows` has of it, a row a line: who reads of a connection that is wrong has nothing else to go on from.
+async fn rows_of(weir: &Weir, address: Ipv4Addr, port: u16) -> anyhow::Result<String> {
+    let sql = format!(
+        "SELECT time, end_time, observer, state, connections, client_bytes, server_bytes, close_reason FROM flows
+         WHERE server_ip = '{address}' AND client_port = {port} ORDER BY time"
+    );
+    let lines = weir.sql(&sql).await?.into_iter().map(|row| format!("        {}", Value::from(row)));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// 64-bit numbers are text in JSON.
 fn number(value: &Value) -> anyhow::Result<i64> {
     match value {
@@ -119,7 +137,8 @@ pub(crate) async fn losses(weir: &Weir) -> anyhow::Result<Vec<(String, i64)>> {
 }
 
 impl Report {
-    fn judge(&mut self, what: &str, wanted: &Wanted, found: &Found) {
+    /// Whether all is right.
+    fn judge(&mut self, wanted: &Wanted, found: &Found) -> bool {
         let right_bytes =
             (found.client_bytes, found.server_bytes) == (wanted.client_bytes, wanted.server_bytes);
         let [most, least] =
@@ -133,11 +152,9 @@ impl Report {
             self.wrong_bytes += 1;
             self.right -= wanted.connections as usize;
         } else {
-            return;
+            return true;
         }
-        if self.examples.len() < 10 {
-            self.examples.push(format!("{what}: {found:?} where the log has {wanted:?}"));
-        }
+        false
     }
 
     /// Prints rows of a table; whether everything is there, or said to be lost.
