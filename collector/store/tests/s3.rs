@@ -1,11 +1,11 @@
 //! Two writers on a bucket of a real server that speaks S3's protocol: nothing can be renamed there, and each request goes over
-//! the network. `deploy/setup.sh test` builds the server.
+//! the network.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#[path = "s3/server.rs"]
+mod server;
+
 use std::time::Duration;
 
 use object_store::ObjectStoreExt;
@@ -15,73 +15,28 @@ use weir_model::tables::FLOWS;
 use weir_model::{BatchMeta, FlowRow, Row};
 use weir_store::{Compaction, Shared, Store, StoreConfig, StoreError, check};
 
+use crate::server::{ACCESS_KEY, S3, SECRET};
+
 /// 2023-11-14, 22:13 UTC.
 const START_NS: i64 = 1_700_000_000_000_000_000;
-const ACCESS_KEY: &str = "an-access-key";
-const SECRET: &str = "a-secret-that-nobody-may-tell";
 
-/// A `versitygw` on loopback, whose bucket `weir` is a folder.
-struct S3 {
-    process: Child,
-    dir: TempDir,
-    endpoint: String,
+/// A place on the server, as a process finds it with its variables in its environment.
+fn shared(s3: &S3, url: &str) -> Shared {
+    let variables = s3.variables().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut shared = Shared::open_with(url, variables).unwrap();
+    shared.refresh = Duration::from_millis(50);
+    shared
 }
 
-impl S3 {
-    async fn start() -> S3 {
-        let dir = tempdir().unwrap();
-        for folder in ["buckets/weir", "metadata"] {
-            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
-        }
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/versitygw/versitygw");
-        let mut command = Command::new(&program);
-        command.args(["--port", &address.to_string(), "--quiet", "posix", "--sidecar"]);
-        command.arg(dir.path().join("metadata")).arg(dir.path().join("buckets"));
-        command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET).stdout(Stdio::null());
-        let hint = "`deploy/setup.sh test` builds it";
-        let process = command.spawn().unwrap_or_else(|err| panic!("{}: {err}: {hint}", program.display()));
-        while TcpStream::connect(address).is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        S3 { process, dir, endpoint: format!("http://{address}") }
-    }
-
-    /// A place on it, as a process finds it with these variables in its environment.
-    fn shared(&self, url: &str) -> Shared {
-        let variables = [
-            ("AWS_ENDPOINT_URL", self.endpoint.as_str()),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-            ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let mut shared = Shared::open_with(url, variables).unwrap();
-        shared.refresh = Duration::from_millis(50);
-        shared
-    }
-
-    async fn open(&self, dir: &TempDir) -> Store {
-        let config = StoreConfig {
-            dir: dir.path().to_owned(),
-            shared: Some(self.shared("s3://weir/a/prefix")),
-            seal_age: Duration::from_hours(1),
-            compaction: Compaction { is_on: false, ..Compaction::default() },
-            ..StoreConfig::default()
-        };
-        Store::open(config).await.unwrap()
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.dir.path().join("buckets/weir")
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
+async fn open(s3: &S3, dir: &TempDir) -> Store {
+    let config = StoreConfig {
+        dir: dir.path().to_owned(),
+        shared: Some(shared(s3, "s3://weir/a/prefix")),
+        seal_age: Duration::from_hours(1),
+        compaction: Compaction { is_on: false, ..Compaction::default() },
+        ..StoreConfig::default()
+    };
+    Store::open(config).await.unwrap()
 }
 
 async fn append(store: &Store, node: &str, ids: std::ops::Range<i64>) {
@@ -126,7 +81,7 @@ async fn write(store: Store, node: &'static str, ids: std::ops::Range<i64>) {
 async fn two_writers_of_a_bucket_have_each_row_once_also_after_a_crash() {
     let s3 = S3::start().await;
     let (here, there) = (tempdir().unwrap(), tempdir().unwrap());
-    let (left, right) = (s3.open(&here).await, s3.open(&there).await);
+    let (left, right) = (open(&s3, &here).await, open(&s3, &there).await);
     let writers = [
         tokio::spawn(write(left.clone(), "left", 0..200)),
         tokio::spawn(write(right.clone(), "right", 1_000..1_200)),
@@ -147,7 +102,7 @@ async fn two_writers_of_a_bucket_have_each_row_once_also_after_a_crash() {
     }
     append(&right, "right", 1_200..1_210).await;
     right.seal().await.unwrap();
-    let left = s3.open(&here).await;
+    let left = open(&s3, &here).await;
     assert_eq!(left.opened().replayed_rows, 10);
     left.seal().await.unwrap();
     left.compact().await.unwrap();
@@ -161,7 +116,7 @@ async fn two_writers_of_a_bucket_have_each_row_once_also_after_a_crash() {
     left.close().await.unwrap();
     right.close().await.unwrap();
 
-    let checked = check(here.path(), Some(&s3.shared("s3://weir/a/prefix")), |_, _| ()).await.unwrap();
+    let checked = check(here.path(), Some(&shared(&s3, "s3://weir/a/prefix")), |_, _| ()).await.unwrap();
     assert_eq!(checked.damaged, []);
     assert_eq!(checked.tables.iter().map(|table| table.rows).sum::<u64>(), all.len() as u64);
     assert!(s3.folder().join("a/prefix/catalog").is_dir());
@@ -172,7 +127,7 @@ async fn two_writers_of_a_bucket_have_each_row_once_also_after_a_crash() {
 async fn a_damaged_object_is_set_aside_and_errors_tell_no_credentials() {
     let s3 = S3::start().await;
     let dir = tempdir().unwrap();
-    let store = s3.open(&dir).await;
+    let store = open(&s3, &dir).await;
     for first in [0, 10] {
         append(&store, "node", first..first + 10).await;
         store.seal().await.unwrap();
@@ -188,7 +143,7 @@ async fn a_damaged_object_is_set_aside_and_errors_tell_no_credentials() {
     assert_eq!(std::fs::read_dir(s3.folder().join("a/prefix/quarantine")).unwrap().count(), 1);
     store.close().await.unwrap();
 
-    let (dir, elsewhere) = (tempdir().unwrap(), s3.shared("s3://no-such-bucket"));
+    let (dir, elsewhere) = (tempdir().unwrap(), shared(&s3, "s3://no-such-bucket"));
     let shared = Some(elsewhere.clone());
     let config = StoreConfig { dir: dir.path().to_owned(), shared, ..StoreConfig::default() };
     let err: StoreError = Store::open(config.clone()).await.unwrap_err();

@@ -55,6 +55,11 @@ impl Weir {
     /// # Errors
     /// As [`Weir::start`].
     pub async fn start_on(store: &Store, more: &[&str]) -> anyhow::Result<Self> {
+        Self::launch(Self::command(more), store).await
+    }
+
+    /// `weir up` on free ports, for [`Weir::launch`].
+    pub fn command(more: &[&str]) -> Command {
         let mut command = Command::new(weir_binary());
         command.arg("up");
         for flag in [
@@ -71,7 +76,7 @@ impl Weir {
             command.args([flag, "127.0.0.1:0"]);
         }
         command.args(more);
-        Self::launch(command, store).await
+        command
     }
 
     /// Starts `command`, which ends in `weir up` and its flags, on `store`.

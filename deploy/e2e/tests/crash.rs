@@ -12,7 +12,6 @@ mod ledger;
 #[path = "../benches/soak/load.rs"]
 mod load;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -20,9 +19,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use nix::mount::{MntFlags, MsFlags};
 use nix::sys::signal::Signal;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use weir_e2e::{Namespace, Process, Store, Weir, beside_weir, need_root, until};
+use weir_e2e::{Door, Namespace, Process, Store, Weir, beside_weir, need_root, until};
 use weir_model::{FlowRow, ToSmolStr as _, format_smolstr};
 use weir_wire::{Shipper, ShipperConfig};
 
@@ -53,10 +51,8 @@ async fn kills_of_collector_and_probe_lose_nothing_and_double_nothing() -> anyho
     let mut random = Random(seed);
     let store = Store::new()?;
     let mut weir = Weir::start_on(&store, &["--no-probe"]).await?;
-    let (target, targets) = watch::channel(weir.address("flight")?);
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let endpoint = format!("http://{}", listener.local_addr()?);
-    tokio::spawn(forward(listener, targets));
+    let door = Door::open(weir.address("flight")?).await?;
+    let endpoint = door.endpoint();
     let pins = Pins::mount(&store)?;
     let mut probe = start_probe(&store, &pins, &endpoint).await?;
 
@@ -89,7 +85,7 @@ async fn kills_of_collector_and_probe_lose_nothing_and_double_nothing() -> anyho
                 "{acknowledged} rows were acknowledged, {} are there",
                 found[0]
             );
-            target.send(weir.address("flight")?)?;
+            door.lead_to(weir.address("flight")?);
         }
         if victims != 0 {
             probe.kill()?;
@@ -132,19 +128,6 @@ async fn rows_of_sender(weir: &Weir) -> anyhow::Result<[u64; 3]> {
     // 64-bit numbers are text in JSON; of no rows there is no sum.
     let number = |at: usize| row[at].to_string().trim_matches('"').parse().unwrap_or(0);
     Ok([number(0), number(1), number(2)])
-}
-
-/// One address for the senders, whichever port the collector has this time.
-async fn forward(listener: TcpListener, target: watch::Receiver<SocketAddr>) {
-    while let Ok((mut sender, _)) = listener.accept().await {
-        let target = *target.borrow();
-        tokio::spawn(async move {
-            // No collector, no connection: the sender sees it closed, and comes back.
-            if let Ok(mut collector) = TcpStream::connect(target).await {
-                let _ = tokio::io::copy_bidirectional(&mut sender, &mut collector).await;
-            }
-        });
-    }
 }
 
 async fn send_until(

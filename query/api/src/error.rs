@@ -71,6 +71,7 @@ impl From<QueryError> for ApiError {
             "limit.time" | "limit.memory" | "limit.rows" => StatusCode::UNPROCESSABLE_ENTITY,
             "limit.busy" => StatusCode::TOO_MANY_REQUESTS,
             _ if error.is_askers() => StatusCode::BAD_REQUEST,
+            code if code.starts_with("data.") => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         if status.is_server_error() {
@@ -83,7 +84,7 @@ impl From<QueryError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({ "error": self.error }))).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response

@@ -65,7 +65,8 @@ pub(crate) async fn answer(
         );
         answers.push((table, api.engine.sql(&sql).await?));
     }
-    let completeness = api.engine.completeness(TimeRange { from, until }).await?;
+    let tables: Vec<&str> = answers.iter().map(|(table, _)| *table).collect();
+    let completeness = api.engine.completeness(TimeRange { from, until }, &tables).await?;
     let mut response = Response::new(Body::from_stream(lines(parameters.format, answers)));
     let media_type =
         if parameters.format == Format::Csv { "text/csv; charset=utf-8" } else { "application/x-ndjson" };

@@ -126,6 +126,7 @@ fn status(error: &QueryError) -> Status {
         "limit.time" => Code::DeadlineExceeded,
         code if code.starts_with("limit.") => Code::ResourceExhausted,
         _ if error.is_askers() => Code::InvalidArgument,
+        code if code.starts_with("data.") => Code::Unavailable,
         _ => Code::Internal,
     };
     let mut message = format!("{}: {}", error.code, error.message);

@@ -40,7 +40,7 @@ pub(crate) async fn answer(InTurn(api): InTurn, RawQuery(query): RawQuery) -> Re
     let mut rows: Vec<Map<String, Value>> =
         found.batches.iter().flat_map(|batch| encode::objects(batch, false)).collect();
     add_handshakes(&api, &mut rows).await?;
-    let completeness = api.engine.completeness(question.range).await?;
+    let completeness = api.engine.completeness(question.range, &["flows"]).await?;
     Ok(Json(json!({
         "rows": rows,
         "truncated": found.is_truncated,

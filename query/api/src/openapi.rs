@@ -42,7 +42,7 @@ fn document() -> Value {
         "components": { "schemas": schemas(), "responses": responses(), "headers": { "Completeness": {
             "description": "How complete the answer is, as JSON: the same as `completeness` in JSON answers",
             "schema": { "type": "string" },
-            "example": r#"{"complete":true,"lost":0,"shed":0,"late":0,"probes_silent":0,"message":"complete"}"#
+            "example": r#"{"complete":true,"lost":0,"shed":0,"late":0,"probes_silent":0,"rows_damaged":0,"message":"complete"}"#
         } } }
     })
 }
@@ -106,7 +106,8 @@ fn sql() -> Value {
             "400": error_response(),
             "403": refused_response(),
             "422": { "$ref": "#/components/responses/Limit" },
-            "429": { "$ref": "#/components/responses/NoTurn" }
+            "429": { "$ref": "#/components/responses/NoTurn" },
+            "503": { "$ref": "#/components/responses/Unavailable" }
         }
     })
 }
@@ -136,7 +137,8 @@ fn flows() -> Value {
             "400": error_response(),
             "403": refused_response(),
             "422": { "$ref": "#/components/responses/Limit" },
-            "429": { "$ref": "#/components/responses/NoTurn" }
+            "429": { "$ref": "#/components/responses/NoTurn" },
+            "503": { "$ref": "#/components/responses/Unavailable" }
         }
     })
 }
@@ -193,7 +195,8 @@ fn export() -> Value {
             "400": error_response(),
             "403": refused_response(),
             "422": { "$ref": "#/components/responses/Limit" },
-            "429": { "$ref": "#/components/responses/NoTurn" }
+            "429": { "$ref": "#/components/responses/NoTurn" },
+            "503": { "$ref": "#/components/responses/Unavailable" }
         }
     })
 }
@@ -289,7 +292,7 @@ fn refused_response() -> Value {
 }
 
 fn complete() -> Value {
-    json!({ "complete": true, "lost": 0, "shed": 0, "late": 0, "probes_silent": 0, "message": "complete" })
+    json!({ "complete": true, "lost": 0, "shed": 0, "late": 0, "probes_silent": 0, "rows_damaged": 0, "message": "complete" })
 }
 
 fn responses() -> Value {
@@ -331,6 +334,11 @@ fn responses() -> Value {
             "message": "8 captures are under way already",
             "hint": "try again when one of them has ended"
         })),
+        "Unavailable": error("A file could not be read, or the object store that has the files gives no answer: ask again after as many seconds as Retry-After says", json!({
+            "code": "data.damaged",
+            "message": "a file with 1200 rows of flows can't be read: it is set aside in quarantine/",
+            "hint": "ask again: answers go without these rows now, and say so"
+        })),
         "Internal": error("Something failed on this side; the log has it", json!({
             "code": "internal", "message": "a file can't be read"
         }))
@@ -358,7 +366,8 @@ fn schemas() -> Value {
             }
         } })),
         "Completeness": object(json!({
-            "complete": truth, "lost": whole, "shed": whole, "late": whole, "probes_silent": whole, "message": text
+            "complete": truth, "lost": whole, "shed": whole, "late": whole, "probes_silent": whole, "rows_damaged": whole,
+            "message": text
         })),
         "Question": {
             "type": "object", "required": ["query"], "additionalProperties": false,

@@ -13,7 +13,8 @@ use futures::future::{Either, select};
 use futures::stream::Peekable;
 
 use crate::completeness::Completeness;
-use crate::engine::{Again, Engine, Pins, Running};
+use crate::damage::Reading;
+use crate::engine::{Again, Engine, Running};
 use crate::error::QueryError;
 use crate::limits::Allowed;
 use crate::plain;
@@ -37,8 +38,7 @@ pub struct Answer {
     is_over: bool,
     /// How to begin once more, where memory doesn't suffice; `None` once rows were given.
     again: Option<Again>,
-    /// Keeps the files that the plan reads.
-    _pins: Pins,
+    reading: Reading,
     _running: Running,
     _turn: Option<Arc<Turn>>,
 }
@@ -62,11 +62,11 @@ impl Answer {
         deadline: tokio::time::Instant,
         allowed: Allowed,
         again: Again,
-        pins: Pins,
+        reading: Reading,
         running: Running,
         turn: Option<Arc<Turn>>,
     ) -> Answer {
-        let range = pins.lock().range;
+        let range = reading.pins.lock().range;
         Answer {
             schema: plain::answered(&stream.schema()),
             range: range.unwrap_or(TimeRange::ALL),
@@ -77,20 +77,21 @@ impl Answer {
             rows: (allowed.rows, allowed.rows),
             is_over: false,
             again: Some(again),
-            _pins: pins,
+            reading,
             _running: running,
             _turn: turn,
         }
     }
 
-    /// What was lost, shed or late in the times that the answer is about. The answer's first rows are looked for meanwhile,
+    /// What was lost, shed or late in the times that the answer is about, or was in damaged files. The answer's first rows are looked for meanwhile,
     /// and are not waited for.
     ///
     /// # Errors
     /// When `probe_health` can't be read.
     pub async fn completeness(&mut self, engine: &Engine) -> Result<Completeness, QueryError> {
         // A question of its own is much for a future that is part of others.
-        let told = Box::pin(engine.completeness(self.range));
+        let tables = self.reading.tables();
+        let told = Box::pin(engine.completeness(self.range, &tables));
         match select(told, Pin::new(&mut self.stream).peek()).await {
             Either::Left((told, _)) => told,
             Either::Right((_, told)) => told.await,
@@ -157,18 +158,20 @@ impl Answer {
             }
             Err(err) => QueryError::from_datafusion(&err, ""),
         };
-        let Some(again) = self.again.take().filter(|_| error.code == "limit.memory") else {
-            return Some(Err(error));
-        };
         // What it holds is given back first.
         let schema = self.stream.get_ref().schema();
         let nothing: SendableRecordBatchStream = Box::pin(EmptyRecordBatchStream::new(schema));
         self.stream = nothing.peekable();
+        let Some(again) = self.again.take().filter(|_| error.code == "limit.memory") else {
+            return Some(Err(self.reading.blame(error).await));
+        };
         match again.start().await {
             Ok(second) => self.stream = second.peekable(),
             Err(err) => return Some(Err(err)),
         }
-        let batch = self.stream.next().await?;
-        Some(batch.map_err(|err| QueryError::from_datafusion(&err, "")))
+        match self.stream.next().await? {
+            Ok(batch) => Some(Ok(batch)),
+            Err(err) => Some(Err(self.reading.blame(QueryError::from_datafusion(&err, "")).await)),
+        }
     }
 }

@@ -28,12 +28,18 @@ pub struct Completeness {
     pub late: i64,
     /// Probes that reported in the hour before the range's end, but not in its last minute.
     pub probes_silent: i64,
+    /// Rows of the tables that were asked, of times that were asked, that were in damaged files. Such a file counts whole.
+    pub rows_damaged: i64,
     /// The same for people.
     pub message: String,
 }
 
 /// Reads `probe_health` of a range.
-pub(crate) async fn of(engine: &Engine, range: TimeRange) -> Result<Completeness, QueryError> {
+pub(crate) async fn of(
+    engine: &Engine,
+    range: TimeRange,
+    tables: &[&str],
+) -> Result<Completeness, QueryError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
     let range = TimeRange { from: range.from.max(0), until: range.until.clamp(0, now) };
     let before_its_end = TimeRange { from: range.until.saturating_sub(KNOWN_NS), ..range };
@@ -59,10 +65,19 @@ pub(crate) async fn of(engine: &Engine, range: TimeRange) -> Result<Completeness
         Some(batch.column(column).as_primitive_opt::<Int64Type>()?.value(0))
     };
     let [lost, shed, late, probes_silent] = [0, 1, 2, 3].map(|column| number(column).unwrap_or_default());
-    Ok(said(lost, shed, late, probes_silent))
+    let in_damaged = engine.store().lost_rows().into_iter().filter(|lost| {
+        tables.contains(&lost.table.as_str()) && lost.max_time >= range.from && lost.min_time < range.until
+    });
+    let rows_damaged = in_damaged.map(|lost| lost.rows as i64).sum();
+    let mut found = Completeness { lost, shed, late, probes_silent, rows_damaged, ..Completeness::default() };
+    say(&mut found);
+    Ok(found)
 }
 
-fn said(lost: i64, shed: i64, late: i64, probes_silent: i64) -> Completeness {
+/// Fills in whether it is complete, and the message.
+fn say(found: &mut Completeness) {
+    let Completeness { lost, shed, late, probes_silent, rows_damaged, .. } = *found;
+    let plural = |count: i64| if count == 1 { "" } else { "s" };
     let counted = [(lost, "lost"), (shed, "shed"), (late, "late")];
     let records: Vec<String> = counted
         .iter()
@@ -71,20 +86,22 @@ fn said(lost: i64, shed: i64, late: i64, probes_silent: i64) -> Completeness {
         .collect();
     let mut parts = Vec::new();
     if !records.is_empty() {
-        let plural = if lost + shed + late == 1 { "" } else { "s" };
+        let plural = plural(lost + shed + late);
         parts.push(format!("record{plural} missing in this range: {}", records.join(", ")));
     }
     if probes_silent > 0 {
-        let plural = if probes_silent == 1 { "" } else { "s" };
-        parts.push(format!("{probes_silent} probe{plural} silent at its end"));
+        parts.push(format!("{probes_silent} probe{} silent at its end", plural(probes_silent)));
     }
-    let complete = parts.is_empty();
-    let message = if complete {
-        "complete".to_owned()
-    } else {
-        format!("{}; the table probe_health says which", parts.join(", "))
+    let told_in_health = !parts.is_empty();
+    if rows_damaged > 0 {
+        parts.push(format!("{rows_damaged} row{} in damaged files", plural(rows_damaged)));
+    }
+    found.complete = parts.is_empty();
+    found.message = match (found.complete, told_in_health) {
+        (true, _) => "complete".to_owned(),
+        (false, true) => format!("{}; the table probe_health says which", parts.join(", ")),
+        (false, false) => parts.join(", "),
     };
-    Completeness { complete, lost, shed, late, probes_silent, message }
 }
 
 #[cfg(test)]
@@ -93,15 +110,23 @@ mod tests {
 
     #[test]
     fn what_is_missing_reads_as_a_sentence() {
-        assert_eq!(said(0, 0, 0, 0).message, "complete");
+        let none = Completeness::default();
+        let said = |mut found: Completeness| {
+            say(&mut found);
+            found
+        };
+        assert_eq!(said(none.clone()).message, "complete");
+        let some = Completeness { lost: 3, late: 1, ..none.clone() };
         assert_eq!(
-            said(3, 0, 1, 0).message,
+            said(some.clone()).message,
             "records missing in this range: 3 lost, 1 late; the table probe_health says which"
         );
         assert_eq!(
-            said(3, 0, 0, 2).message,
+            said(Completeness { late: 0, probes_silent: 2, ..some }).message,
             "records missing in this range: 3 lost, 2 probes silent at its end; the table probe_health says which"
         );
-        assert!(!said(0, 0, 0, 1).complete);
+        let damaged = said(Completeness { rows_damaged: 7, ..none.clone() });
+        assert_eq!((damaged.complete, damaged.message.as_str()), (false, "7 rows in damaged files"));
+        assert!(!said(Completeness { probes_silent: 1, ..none }).complete);
     }
 }

@@ -32,6 +32,7 @@ use weir_store::{Snapshot, Store};
 use crate::answer::{Answer, Collected};
 use crate::caller::Caller;
 use crate::completeness::{self, Completeness};
+use crate::damage::{Opened, Reading};
 use crate::error::QueryError;
 use crate::functions::{self, FunctionDoc};
 use crate::limits::{Allowed, Limits, QuestionPool};
@@ -242,8 +243,10 @@ impl Engine {
         let stream = tokio::time::timeout_at(deadline, start(&context, &question, allowed, Way::Quick))
             .await
             .map_err(|_| QueryError::too_slow(allowed.time))??;
+        let opened = context.state_ref().read().config().get_extension::<Opened>().unwrap_or_default();
+        let reading = Reading { store: self.store.clone(), pins, opened };
         let again = Again { context, question, allowed };
-        Ok(Answer::new(stream, deadline, allowed, again, pins, running, self.turn.clone()))
+        Ok(Answer::new(stream, deadline, allowed, again, reading, running, self.turn.clone()))
     }
 
     /// What a question's answer would look like: its columns, and the type of each parameter as far as its place tells.
@@ -283,6 +286,15 @@ impl Engine {
         question: impl Into<Question>,
         most_rows: usize,
     ) -> Result<Collected, QueryError> {
+        let question = question.into();
+        match self.collect_once(question.clone(), most_rows).await {
+            // Another damaged file is for the next question to find.
+            Err(err) if err.is_passing() => self.collect_once(question, most_rows).await,
+            answer => answer,
+        }
+    }
+
+    async fn collect_once(&self, question: Question, most_rows: usize) -> Result<Collected, QueryError> {
         self.sql(question).await?.collect(most_rows).await
     }
 
@@ -302,12 +314,13 @@ impl Engine {
         self.start(question.into(), pins).await?.collect(most_rows).await
     }
 
-    /// What was lost, shed or late in a range of time, and which probes were silent at its end.
+    /// What was lost, shed or late in a range of time, rows of `tables` that were in damaged files, and which probes were silent
+    /// at its end.
     ///
     /// # Errors
     /// When `probe_health` can't be read.
-    pub async fn completeness(&self, range: TimeRange) -> Result<Completeness, QueryError> {
-        completeness::of(self, range).await
+    pub async fn completeness(&self, range: TimeRange, tables: &[&str]) -> Result<Completeness, QueryError> {
+        completeness::of(self, range, tables).await
     }
 
     /// A session of one question: its own tables, so that all mentions of one see the same rows, and nothing that an
@@ -332,6 +345,7 @@ impl Engine {
         if let Some(asking) = &self.postgres {
             state.config_mut().set_extension(asking.session.clone());
         }
+        state.config_mut().set_extension(Arc::<Opened>::default());
         let merge = allowed.memory_bytes / MERGE_SHARE / state.config().target_partitions();
         state.config_mut().options_mut().execution.sort_spill_reservation_bytes =
             merge.clamp(MERGE_BYTES.0, MERGE_BYTES.1);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use serde::Serialize;
+use weir_store::StoreError;
 
 use crate::hint;
 
@@ -23,7 +25,7 @@ pub struct Position {
 pub struct QueryError {
     /// For programs: `sql.syntax`, `sql.unknown_column`, `sql.unknown_table`, `sql.unknown_function`, `sql.read_only`,
     /// `sql.several`, `sql.parameter`, `sql.invalid`, `limit.memory`, `limit.time`, `limit.rows`, `limit.busy`,
-    /// `request.limits`, `internal`.
+    /// `request.limits`, `data.damaged`, `data.changed`, `data.unavailable`, `internal`.
     pub code: &'static str,
     /// For people.
     pub message: String,
@@ -90,6 +92,41 @@ impl QueryError {
                 "narrow the time range (WHERE time > now() - INTERVAL '1 hour') or the columns".to_owned(),
             ),
         }
+    }
+
+    /// A file was damaged: it is in no table any more.
+    pub(crate) fn damaged(table: &str, rows: u64) -> QueryError {
+        QueryError {
+            hint: Some("ask again: answers go without these rows now, and say so".to_owned()),
+            ..QueryError::invalid(
+                "data.damaged",
+                format!("a file with {rows} rows of {table} can't be read: it is set aside in quarantine/"),
+            )
+        }
+    }
+
+    /// Files went while they were read.
+    pub(crate) fn changed(table: &str) -> QueryError {
+        QueryError {
+            hint: Some("ask again".to_owned()),
+            ..QueryError::invalid(
+                "data.changed",
+                format!("files of {table} were taken away while they were read"),
+            )
+        }
+    }
+
+    /// Whoever has the files gives no answer.
+    pub(crate) fn unavailable(why: &StoreError) -> QueryError {
+        QueryError {
+            hint: Some("ask again in a moment; the log of weir says more".to_owned()),
+            ..QueryError::invalid("data.unavailable", format!("files can't be read now: {why}"))
+        }
+    }
+
+    /// Whether the same question may have an answer the next time.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.code, "data.damaged" | "data.changed")
     }
 
     /// Whether the question was wrong, and not we.
@@ -159,6 +196,15 @@ fn describe(error: &DataFusionError, text: &str) -> Described {
         DataFusionError::Plan(message) => plan(message),
         DataFusionError::NotImplemented(message) | DataFusionError::Execution(message) => {
             Described::new("sql.invalid", message.clone())
+        }
+        // Whoever asks for it reads no file; these come of reading one.
+        DataFusionError::ArrowError(arrow, _)
+            if matches!(
+                arrow.as_ref(),
+                ArrowError::ExternalError(_) | ArrowError::ParquetError(_) | ArrowError::IoError(..)
+            ) =>
+        {
+            Described::new("internal", arrow.to_string())
         }
         DataFusionError::ArrowError(arrow, _) => Described::new("sql.invalid", arrow.to_string()),
         other => Described::new("internal", other.strip_backtrace()),

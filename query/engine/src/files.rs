@@ -10,7 +10,6 @@ use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::DataSourceExec;
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
@@ -22,6 +21,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData
 use parquet::file::statistics::Statistics as ParquetStatistics;
 use weir_store::{Segment, Store};
 
+use crate::damage::{Opened as OpenedFiles, Readers};
 use crate::provider::Read;
 use crate::prune::{self, Span};
 use crate::selective;
@@ -98,13 +98,14 @@ pub(crate) async fn parquet(
         let touched = touched.filter(|file| pieces.iter().any(|piece| *piece.path() == file.path));
         opened(touched.collect(), objects.as_ref(), &footers, PageIndexPolicy::Optional).await;
     }
+    let opened = state.config().get_extension::<OpenedFiles>().unwrap_or_default();
     let options = &state.config_options().execution.parquet;
     let source = ParquetSource::new(table.clone())
         .with_pushdown_filters(filters_first)
         .with_reorder_filters(options.reorder_filters)
         .with_enable_page_index(options.enable_page_index && filters_first)
         .with_bloom_filter_on_read(options.bloom_filter_on_read)
-        .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(objects, footers)));
+        .with_parquet_file_reader_factory(Arc::new(Readers::new(objects, footers, opened)));
     let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
         .with_file_groups(groups(pieces, threads))
         .with_statistics(statistics)

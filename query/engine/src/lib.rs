@@ -34,6 +34,7 @@ mod answer;
 mod caller;
 mod compact;
 mod completeness;
+mod damage;
 mod distinct;
 mod engine;
 mod error;

@@ -23,6 +23,7 @@ mod read_only;
 #[path = "engine/rollups.rs"]
 mod rollups;
 
+use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use tempfile::TempDir;
 use weir_model::{BatchMeta, FlowRow, ProbeHealthRow, Row, TlsHandshakeRow};
@@ -76,15 +77,20 @@ impl World {
         let sql = question.text.clone();
         let answer =
             self.engine.collect(question, usize::MAX).await.unwrap_or_else(|err| panic!("{sql}: {err:?}"));
-        let mut rows = Vec::new();
-        for batch in &answer.batches {
-            for row in 0..batch.num_rows() {
-                let cells = batch.columns().iter().map(|column| array_value_to_string(column, row).unwrap());
-                rows.push(cells.collect::<Vec<_>>().join("|"));
-            }
-        }
-        rows
+        text(&answer.batches)
     }
+}
+
+/// `value|value`, one row each.
+fn text(batches: &[RecordBatch]) -> Vec<String> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|column| array_value_to_string(column, row).unwrap());
+            rows.push(cells.collect::<Vec<_>>().join("|"));
+        }
+    }
+    rows
 }
 
 fn flows(ids: std::ops::Range<i64>, from: i64) -> Vec<FlowRow> {

@@ -46,9 +46,10 @@ impl Refusal {
             "limit.busy" => "53300",
             code if code.starts_with("limit.") => "53400",
             _ if error.is_askers() => "42000",
+            code if code.starts_with("data.") => "58030",
             _ => "XX000",
         };
-        if state == "XX000" {
+        if matches!(state, "58030" | "XX000") {
             error!(code = error.code, message = error.message, "a question failed");
         }
         Refusal {
@@ -135,6 +136,7 @@ mod tests {
             ("limit.time", "57014"),
             ("limit.busy", "53300"),
             ("request.limits", "42000"),
+            ("data.damaged", "58030"),
             ("internal", "XX000"),
         ] {
             let error = QueryError { code, message: String::new(), position: None, hint: None };

@@ -38,6 +38,27 @@ async fn json_has_columns_rows_and_how_complete_they_are() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_read_is_said_once_and_counted_then() {
+    let world = World::new().await.with_rows().await;
+    let sealed = world.store.snapshot(&weir_model::tables::FLOWS).segments[0].path.to_string();
+    std::fs::write(world.store.dir().join(sealed), b"PAR1 was here").unwrap();
+    let answer = world.ask(BY_PROCESS, "*/*").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+    assert_eq!(answer.json()["error"]["code"], "data.damaged");
+    assert!(!answer.header("retry-after").is_empty());
+    let answer = world.ask(BY_PROCESS, "*/*").await;
+    assert_eq!(answer.json()["rows"][0][1], 5, "the other half: {}", answer.text());
+    let told = &answer.json()["completeness"];
+    assert_eq!((&told["complete"], &told["rows_damaged"]), (&json!(false), &json!(5)));
+    assert_eq!(told["message"], "5 rows in damaged files");
+    let flows = world.get("/api/v1/flows").await.json();
+    assert_eq!(
+        (flows["rows"].as_array().unwrap().len(), &flows["completeness"]["rows_damaged"]),
+        (5, &json!(5))
+    );
+}
+
+#[tokio::test]
 async fn json_in_is_as_good_as_text() {
     let world = World::new().await.with_rows().await;
     for body in [json!({ "sql": "SELECT 1 AS one" }), json!({ "query": "SELECT 1 AS one" })] {

@@ -217,7 +217,8 @@ async fn an_answer_says_what_is_missing_in_its_range_and_only_there() {
             health(end - 300 * SECOND, "node-2", "meant", 9),
         ])
         .await;
-    let within = async |from, until| world.engine.completeness(TimeRange { from, until }).await.unwrap();
+    let within =
+        async |from, until| world.engine.completeness(TimeRange { from, until }, &["flows"]).await.unwrap();
     let all = within(i64::MIN, end).await;
     assert_eq!((all.complete, all.lost, all.shed, all.late, all.probes_silent), (false, 7, 2, 0, 1));
     let later = within(START + SECOND, end - 400 * SECOND).await;

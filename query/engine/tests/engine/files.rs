@@ -8,10 +8,10 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use weir_query::{Engine, Limits};
+use weir_query::{Answer, Engine, Limits, QueryError};
 use weir_store::{Store, StoreConfig};
 
-use super::{SECOND, START, World, flows};
+use super::{SECOND, START, World, flows, text};
 
 /// Puts another file in the place of a sealed one, as another version would have written it.
 fn rewrite(store: &Path, path: &str, change: impl Fn(RecordBatch) -> RecordBatch) {
@@ -127,13 +127,82 @@ async fn the_first_rows_of_a_sort_by_time_come_from_where_they_are_also_beside_r
     assert!(plan.contains("reverse_row_groups=true"), "{plan}");
 }
 
+/// Overwrites the middle of a file.
+fn damage(world: &World, path: &str) {
+    let file = world.dir.path().join("data").join(path);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    // Enough that whatever lies there doesn't decode.
+    bytes[middle - 200..middle + 200].fill(0xFF);
+    fs::write(&file, bytes).unwrap();
+}
+
+/// Files of flows, the oldest first.
+fn files(world: &World) -> Vec<(String, u64)> {
+    let snapshot = world.store.snapshot(&weir_model::tables::FLOWS);
+    let mut files: Vec<_> = snapshot.segments.iter().map(|file| (file.path.to_string(), file.rows)).collect();
+    files.sort();
+    files
+}
+
+/// What an answer ends with that has not all rows.
+async fn failure(mut answer: Answer) -> QueryError {
+    loop {
+        match answer.next().await.expect("no end without what can't be read") {
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_fails_one_question_and_answers_say_from_then_on_what_is_missing() {
+    let world = World::new().await.with_flows().await;
+    let (path, rows) = files(&world)[0].clone();
+    damage(&world, &path);
+    // Of other times: nothing is read of it, and nothing is said.
+    let later = "SELECT count(*), sum(client_bytes) FROM flows WHERE time > to_timestamp_seconds(1700003600)";
+    let whole = world.rows(later).await;
+    let all = "SELECT client_ip, client_bytes, client_process FROM flows ORDER BY client_bytes";
+    let error = failure(world.engine.sql(all).await.unwrap()).await;
+    assert_eq!(error.code, "data.damaged", "{error:?}");
+    assert!(error.message.contains(&format!("{rows} rows of flows")), "{error}");
+    assert!(error.hint.is_some(), "what to do");
+    assert_eq!(files(&world).len(), 1);
+    assert!(!world.dir.path().join("data").join(&path).exists(), "it is not where readers look");
+    assert_eq!(fs::read_dir(world.dir.path().join("data/quarantine")).unwrap().count(), 1);
+    // From now on the rest answers.
+    let mut answer = world.engine.sql("SELECT count(*) FROM flows").await.unwrap();
+    let told = answer.completeness(&world.engine).await.unwrap();
+    assert_eq!((told.complete, told.rows_damaged), (false, rows as i64));
+    assert_eq!(text(&answer.collect(1).await.unwrap().batches), [(300 - rows).to_string()]);
+    let mut answer = world.engine.sql(later).await.unwrap();
+    let told = answer.completeness(&world.engine).await.unwrap();
+    assert_eq!((told.complete, told.rows_damaged), (true, 0), "the lost rows are of other times");
+    assert_eq!(text(&answer.collect(1).await.unwrap().batches), whole);
+    let mut spans = world.engine.sql("SELECT count(*) FROM spans").await.unwrap();
+    assert!(spans.completeness(&world.engine).await.unwrap().complete, "and of another table");
+}
+
+#[tokio::test]
+async fn who_asks_for_all_rows_at_once_has_those_that_are_left() {
+    let world = World::new().await.with_flows().await;
+    let (path, rows) = files(&world)[1].clone();
+    damage(&world, &path);
+    let sums = "SELECT count(*), count(client_ip), sum(client_bytes), max(client_process) FROM flows WHERE client_bytes >= 0";
+    let found = world.rows(sums).await;
+    assert!(found[0].starts_with(&format!("{}|", 300 - rows)), "{found:?}");
+    assert_eq!(world.store.lost_rows().len(), 1);
+    // One that is gone is damaged, too.
+    let (path, _) = files(&world)[0].clone();
+    fs::remove_file(world.dir.path().join("data").join(path)).unwrap();
+    let found = world.rows(sums).await;
+    assert!(found[0].starts_with("100|"), "{found:?}");
+    assert_eq!(world.store.lost_rows().len(), 2);
+}
+
 #[tokio::test]
 async fn a_file_that_cannot_be_read_fails_the_question_and_is_never_left_out() {
-    let world = World::new().await.with_flows().await;
-    let snapshot = world.store.snapshot(&weir_model::tables::FLOWS);
-    for file in snapshot.segments.iter() {
-        fs::remove_file(world.dir.path().join("data").join(file.path.as_ref())).unwrap();
-    }
     let after = "time >= to_timestamp_seconds(1700000000)";
     for sql in [
         "SELECT sum(client_bytes) FROM flows".to_owned(),
@@ -142,10 +211,14 @@ async fn a_file_that_cannot_be_read_fails_the_question_and_is_never_left_out() {
             "SELECT client_ip FROM flows WHERE {after} AND client_ip = '10.0.0.1' ORDER BY time DESC LIMIT 500"
         ),
     ] {
-        let answer = world.engine.collect(sql.as_str(), 1_000).await;
-        assert!(answer.is_err(), "{sql}: {answer:?}");
+        let world = World::new().await.with_flows().await;
+        for (path, _) in files(&world) {
+            fs::remove_file(world.dir.path().join("data").join(path)).unwrap();
+        }
+        let error = failure(world.engine.sql(sql.as_str()).await.unwrap()).await;
+        assert_eq!(error.code, "data.damaged", "{sql}: {error:?}");
+        // Those of another time are in memory only.
+        let newest = "SELECT count(*) FROM flows WHERE time > to_timestamp_seconds(1700006000)";
+        assert_eq!(world.rows(newest).await, ["100"]);
     }
-    // Those of another time are in memory only.
-    let newest = "SELECT count(*) FROM flows WHERE time > to_timestamp_seconds(1700006000)";
-    assert_eq!(world.rows(newest).await, ["100"]);
 }

@@ -102,7 +102,7 @@ async fn a_turn_lasts_as_long_as_an_answer() {
     let asked = world.engine.asked_by(caller()).await.unwrap();
     let answer = asked.sql("SELECT * FROM flows").await.unwrap();
     // What belongs to the same request needs no turn of its own.
-    asked.completeness(answer.range).await.unwrap();
+    asked.completeness(answer.range, &[]).await.unwrap();
     drop(asked);
     let busy = world.engine.asked_by(Caller::anonymous()).await.expect_err("no turn");
     assert_eq!(busy.code, "limit.busy");
