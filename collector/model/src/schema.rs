@@ -119,6 +119,8 @@ pub struct Table {
     pub description: &'static str,
     /// The columns, in order. The first is the row's time.
     pub columns: &'static [Column],
+    /// Whether its rows stay until an age is set for this very table: somebody put them there to be kept.
+    pub is_archive: bool,
     /// The columns that rows are sorted by within a file, after a short time bucket.
     pub sorted_by: &'static [&'static str],
     /// Built once; see [`Table::schema`].

@@ -25,17 +25,18 @@ pub use k8s_objects::{K8S_OBJECTS, K8sObjectRow};
 pub use policy_events::{POLICY_EVENTS, PolicyEventRow};
 pub use probe_health::{PROBE_HEALTH, ProbeHealthRow};
 pub use processes::{PROCESSES, ProcessRow};
-pub use spans::{SPANS, SpanRow};
+pub use spans::{ARCHIVED_SPANS, SPANS, SpanRow};
 pub use tls_handshakes::{TLS_HANDSHAKES, TlsHandshakeRow};
 
 use crate::schema::Table;
 
 /// Every table, in the order of the reference page.
-pub static ALL: [&Table; 13] = [
+pub static ALL: [&Table; 14] = [
     &FLOWS,
     &TLS_HANDSHAKES,
     &EXCHANGES,
     &SPANS,
+    &ARCHIVED_SPANS,
     &HTTP_REQUESTS,
     &DROPS,
     &DNS,
@@ -69,12 +70,9 @@ macro_rules! table {
             $($(#[doc = $doc])+ pub $column: <$crate::kinds::$kind as $crate::kinds::Kind>::Value,)+
         }
 
-        $(#[doc = $table_doc])+
-        #[allow(clippy::needless_update, reason = "a column that has all the names leaves nothing to fill in")]
-        pub static $table: $crate::schema::Table = $crate::schema::Table {
-            name: $name,
-            description: concat!($($table_doc),+),
-            columns: &[
+        impl $row {
+            #[allow(clippy::needless_update, reason = "a column that has all the names leaves nothing to fill in")]
+            const COLUMNS: &'static [$crate::schema::Column] = &[
                 $($crate::schema::Column {
                     name: stringify!($column),
                     kind: $crate::schema::DataKind::$kind,
@@ -83,7 +81,15 @@ macro_rules! table {
                     $($key: $value,)*
                     ..$crate::schema::Column::EMPTY
                 },)+
-            ],
+            ];
+        }
+
+        $(#[doc = $table_doc])+
+        pub static $table: $crate::schema::Table = $crate::schema::Table {
+            name: $name,
+            description: concat!($($table_doc),+),
+            columns: $row::COLUMNS,
+            is_archive: false,
             sorted_by: &[$($sorted),*],
             cached: std::sync::OnceLock::new(),
         };

@@ -23,17 +23,17 @@ const SPARED: u64 = 32;
 /// How long rows are kept. The default keeps everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// How old a row may become; `None`: as old as it likes.
+    /// How old a row may become; `None`: as old as it likes. Not of what somebody archived ([`weir_model::Table::is_archive`]).
     pub age: Option<Duration>,
     /// Tables for which it is another age.
     pub tables: BTreeMap<&'static str, Duration>,
-    /// Bytes in files, all tables together; beyond, the oldest rows go first.
+    /// Bytes in files, all tables together; beyond, the oldest rows go first, what is archived never.
     pub bytes: Option<u64>,
 }
 
 impl Retention {
     fn age_of(&self, table: &str) -> Option<Duration> {
-        self.tables.get(table).copied().or(self.age)
+        self.tables.get(table).copied().or(self.age.filter(|_| !is_archive(table)))
     }
 
     /// The files to be deleted, of each table's.
@@ -58,7 +58,7 @@ impl Retention {
         let mut sizes: Vec<u64> = kept.iter().map(|files| size(files)).collect();
         while sizes.iter().sum::<u64>() > most {
             let oldest = (0..kept.len())
-                .filter(|table| sizes[*table] >= most / SPARED)
+                .filter(|table| sizes[*table] >= most / SPARED && !is_archive(tables[*table].0))
                 .filter_map(|table| Some((kept_since(kept[table].last()?), table)))
                 .min();
             let Some((_, table)) = oldest else { break };
@@ -68,6 +68,10 @@ impl Retention {
         }
         expired
     }
+}
+
+fn is_archive(table: &str) -> bool {
+    tables::by_name(table).is_some_and(|table| table.is_archive)
 }
 
 /// From when on a file's age counts, ns: its last row's time, or when that came. An old capture that is imported is not old.
@@ -149,6 +153,19 @@ mod tests {
         assert_eq!(expired(&retention, &tables, 10 * SECOND), ["f1", "a1"]);
         retention.tables.insert("audit_log", Duration::from_mins(1));
         assert_eq!(expired(&retention, &tables, 10 * SECOND), ["f1"]);
+    }
+
+    #[test]
+    fn what_is_archived_goes_at_its_own_age_only() {
+        let spans = [file("s1", SECOND, 1)];
+        let archived = [file("x1", SECOND, 1_000)];
+        let tables: [(&str, &[Segment]); 2] = [("spans", &spans), ("archived_spans", &archived)];
+        let age = Some(Duration::from_secs(4));
+        let mut retention = Retention { age, bytes: Some(100), ..Retention::default() };
+        assert_eq!(expired(&retention, &tables, 2 * SECOND), Vec::<String>::new());
+        assert_eq!(expired(&retention, &tables, 10 * SECOND), ["s1"]);
+        retention.tables.insert("archived_spans", Duration::from_secs(6));
+        assert_eq!(expired(&retention, &tables, 10 * SECOND), ["s1", "x1"]);
     }
 
     #[test]

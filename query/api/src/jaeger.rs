@@ -13,6 +13,7 @@
 //! | `search.rs`         | a search → the ids of the newest traces that match; its time in parts (`search/windows.rs`) |
 //! | `tags.rs`           | a tag → a condition on attributes, events and links                            |
 //! | `spans.rs`          | ids → whole traces                                                            |
+//! | `archive.rs`        | traces that somebody keeps                                                    |
 //! | `adjust/`           | what Jaeger changes in a trace before it shows it                              |
 //! | `model.rs`          | OTLP → Jaeger's own form of a trace                                            |
 //! | `trace_v1.rs`       | that → v1's JSON of a trace                                                   |
@@ -26,6 +27,7 @@
 //! is found; a link to the parent doesn't hide the parent; a span of no length is no fault; names come sorted.
 
 mod adjust;
+mod archive;
 mod dependencies;
 mod envelope;
 mod failure;
@@ -54,6 +56,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 
 use crate::Api;
+pub(crate) use archive::Archive;
 pub(crate) use names::Known;
 
 /// The largest OTLP document that `transform` reads: people drop files on the page.

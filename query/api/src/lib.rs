@@ -63,12 +63,13 @@ pub struct Api {
     /// What this process is.
     pub info: ApiInfo,
     known: Arc<jaeger::Known>,
+    archive: Arc<jaeger::Archive>,
 }
 
 impl Api {
     /// An API over `engine` and its `store`.
     pub fn new(engine: Arc<Engine>, store: Store, info: ApiInfo) -> Arc<Api> {
-        Arc::new(Api { engine, store, info, known: Arc::default() })
+        Arc::new(Api { engine, store, info, known: Arc::default(), archive: Arc::default() })
     }
 }
 

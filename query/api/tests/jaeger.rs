@@ -1,6 +1,7 @@
 //! Jaeger's APIs as its frontends meet them: the real router over a real store, whose spans lie in a file and in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +13,7 @@ use tower::ServiceExt;
 use weir_api::{Api, ApiInfo, ProbeState};
 use weir_model::{BatchMeta, Row, SmolStr, SpanRow, ids};
 use weir_query::{Engine, Limits};
-use weir_store::{Store, StoreConfig};
+use weir_store::{Retention, Store, StoreConfig};
 
 #[path = "jaeger/grpc.rs"]
 mod grpc;
@@ -63,8 +64,12 @@ impl Weir {
     }
 
     async fn empty() -> Weir {
+        Weir::keeping(Retention::default()).await
+    }
+
+    async fn keeping(retention: Retention) -> Weir {
         let dir = tempfile::tempdir().expect("a folder");
-        let config = StoreConfig { dir: dir.path().to_owned(), ..StoreConfig::default() };
+        let config = StoreConfig { dir: dir.path().to_owned(), retention, ..StoreConfig::default() };
         let store = Store::open(config).await.expect("opens");
         let engine = Engine::new(store.clone(), Limits::default()).expect("an engine");
         let probe = ProbeState { state: "off", detail: "a test".to_owned() };

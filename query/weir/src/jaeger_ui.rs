@@ -80,15 +80,15 @@ fn plain(path: &str) -> Option<PathBuf> {
 /// The page with what Weir is and can do; `None` where there is no place for it.
 fn written(page: &str) -> Option<String> {
     let config = json!({
-        "archiveEnabled": false,
+        "archiveEnabled": true,
         "dependencies": {"menuEnabled": true},
         "monitor": {"menuEnabled": true},
     });
     let version =
         json!({"gitCommit": "", "gitVersion": format!("Weir {}", weir_kit::VERSION), "buildDate": ""});
-    let storage = json!({"archiveStorage": false, "metricsStorage": true});
+    let storage = json!({"archiveStorage": true, "metricsStorage": true});
     let backend = json!({
-        "archiveStorage": false, "metricsStorage": true, "aiAssistant": false, "searchWithoutServiceName": true,
+        "archiveStorage": true, "metricsStorage": true, "aiAssistant": false, "searchWithoutServiceName": true,
     });
     let page = assigned(page, "CONFIG", &config)?;
     // Older pages have the one, newer ones the other.
@@ -163,14 +163,14 @@ mod tests {
         for path in ["/", "/search", "/trace/abcd", "/monitor", "/index.html"] {
             let (status, kind, page) = ask(&ui, path).await;
             assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
-            assert!(page.contains(r#"const JAEGER_CONFIG = {"archiveEnabled":false,"#), "{page}");
+            assert!(page.contains(r#"const JAEGER_CONFIG = {"archiveEnabled":true,"#), "{page}");
             assert!(
                 page.contains("const DEFAULT_CONFIG = null;\n") && page.contains("return JAEGER_CONFIG;"),
                 "{page}"
             );
             assert!(
                 page.contains(
-                    r#"JAEGER_STORAGE_CAPABILITIES = {"archiveStorage":false,"metricsStorage":true};"#
+                    r#"JAEGER_STORAGE_CAPABILITIES = {"archiveStorage":true,"metricsStorage":true};"#
                 ),
                 "{page}"
             );

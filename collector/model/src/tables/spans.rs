@@ -1,6 +1,9 @@
-//! `spans`.
+//! `spans`, and those of them that are kept: `archived_spans`.
+
+use std::sync::OnceLock;
 
 use super::table;
+use crate::schema::Table;
 
 table! {
     /// A span: OpenTelemetry's, from an application, or stitched by Weir from flows and handshakes.
@@ -77,3 +80,13 @@ table! {
     /// The node that reported it.
     node: Text [""] {otel: "k8s.node.name"};
 }
+
+/// Spans of traces that somebody keeps for longer than others (Jaeger's archive): a copy of each.
+pub static ARCHIVED_SPANS: Table = Table {
+    name: "archived_spans",
+    description: " Spans of traces that somebody archived, as they were in `spans`; kept until `--retention-of` names this table.",
+    columns: SpanRow::COLUMNS,
+    is_archive: true,
+    sorted_by: &["trace_id"],
+    cached: OnceLock::new(),
+};

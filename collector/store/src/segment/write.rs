@@ -16,7 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
-use weir_model::tables::SPANS;
+use weir_model::tables::{ARCHIVED_SPANS, SPANS};
 use weir_model::{Column, DataKind, Table};
 
 use crate::StoreError;
@@ -176,7 +176,7 @@ fn properties(table: &'static Table, group_rows: usize) -> WriterProperties {
                 builder.set_column_statistics_enabled(ColumnPath::from(column.name), EnabledStatistics::None);
         }
     }
-    if table.name == SPANS.name {
+    if [SPANS.name, ARCHIVED_SPANS.name].contains(&table.name) {
         builder = builder.set_column_bloom_filter_fpp(ColumnPath::from("trace_id"), READ_IN_VAIN);
     }
     builder.build()

@@ -40,6 +40,11 @@ impl<T: Serialize> Envelope<T> {
         Envelope { data, total: 0, limit: 0, offset: 0, errors }
     }
 
+    /// An answer to what was done, which went well.
+    pub(crate) fn done(data: T) -> Envelope<T> {
+        Envelope { data, total: 0, limit: 0, offset: 0, errors: Some(Vec::new()) }
+    }
+
     /// As JSON, indented for people where they ask for it.
     pub(crate) fn encode(&self, is_pretty: bool) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use weir_model::{Row, SmolStr, SpanRow};
+use weir_model::tables::SPANS;
+use weir_model::{Row, SmolStr, SpanRow, Table};
 use weir_otlp::proto::common::v1::any_value::Value;
 use weir_otlp::proto::common::v1::{AnyValue, KeyValue};
 use weir_otlp::proto::trace::v1::{ResourceSpans, Span};
@@ -10,6 +11,7 @@ use weir_otlp::rows::NO_SERVICE;
 use weir_query::{Engine, TimeRange};
 
 use super::adjust;
+use super::archive;
 use super::failure::Failure;
 use super::search::Found;
 use super::trace_id::TraceId;
@@ -121,6 +123,18 @@ pub(crate) async fn rows(
     ranges: &[TimeRange],
     most: usize,
 ) -> Result<(Vec<SpanRow>, bool), Failure> {
+    rows_of(engine, &SPANS, columns, ids, ranges, most).await
+}
+
+/// The same of `spans`, or of what is archived.
+pub(crate) async fn rows_of(
+    engine: &Engine,
+    table: &Table,
+    columns: &str,
+    ids: &[TraceId],
+    ranges: &[TimeRange],
+    most: usize,
+) -> Result<(Vec<SpanRow>, bool), Failure> {
     if ids.is_empty() {
         return Ok((Vec::new(), false));
     }
@@ -128,7 +142,8 @@ pub(crate) async fn rows(
     let list: Vec<String> = ids.iter().map(|id| format!("'{}'", id.long())).collect();
     let times: Vec<String> = ranges.iter().map(|range| format!("({})", range.condition())).collect();
     let time = if times.is_empty() { String::new() } else { format!(" AND ({})", times.join(" OR ")) };
-    let sql = format!("SELECT {columns} FROM spans WHERE trace_id IN ({}){time}", list.join(", "));
+    let (table, list) = (table.name, list.join(", "));
+    let sql = format!("SELECT {columns} FROM {table} WHERE trace_id IN ({list}){time}");
     let answer = engine.collect(&sql, most).await?;
     let mut rows = Vec::new();
     for batch in &answer.batches {
@@ -138,14 +153,14 @@ pub(crate) async fn rows(
     Ok((rows, answer.is_truncated))
 }
 
-/// The traces of those ids that exist, in that order; adjusted as Jaeger does unless they are to be `raw`.
+/// The traces of those ids that exist, or that are archived, in that order; adjusted as Jaeger does unless they are to be `raw`.
 pub(crate) async fn traces(
     engine: &Engine,
     ids: &[TraceId],
     range: Option<TimeRange>,
     is_raw: bool,
 ) -> Result<Traces, Failure> {
-    let rows = rows(engine, "*", ids, range.as_slice(), MOST_SPANS).await?;
+    let rows = archive::rows_and_archived(engine, ids, range.as_slice()).await?;
     assembled(ids.to_vec(), rows, is_raw).await
 }
 
@@ -194,15 +209,6 @@ pub(crate) async fn trace(
         found = traces(engine, &[id], None, is_raw).await?;
     }
     Ok(found.traces.pop().map(|trace| Asked { trace, is_cut: found.is_cut }))
-}
-
-/// Why a trace is not put into an archive: there is none. How long rows are kept is the store's matter.
-pub(crate) async fn no_archive(engine: &Engine, id: TraceId) -> Failure {
-    match rows(engine, "time", &[id], &[], 1).await {
-        Ok((rows, _)) if rows.is_empty() => Failure::trace_not_found(),
-        Ok(_) => Failure::internal("archive span storage was not configured"),
-        Err(failure) => failure,
-    }
 }
 
 /// Rows apart by their trace.

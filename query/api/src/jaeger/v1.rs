@@ -13,7 +13,7 @@ use super::params::{self, Params};
 use super::search::Search;
 use super::spans::{self, MOST_SPANS, Trace};
 use super::trace_id::TraceId;
-use super::{dependencies as calls, go_duration, names, trace_v1};
+use super::{archive, dependencies as calls, go_duration, names, trace_v1};
 use crate::times;
 use crate::turn::InTurn;
 
@@ -155,8 +155,9 @@ fn micro_or_milliseconds(text: &str) -> Result<i64, String> {
 
 /// `POST /api/archive/{id}`
 pub(super) async fn archive(InTurn(api): InTurn, Path(id): Path<String>, params: Params) -> Answer {
-    let (id, _, _) = one(&id, &params).map_err(Failure::bad_request)?;
-    Err(spans::no_archive(&api.engine, id).await.into())
+    let (id, hint, _) = one(&id, &params).map_err(Failure::bad_request)?;
+    archive::archive(&api, id, hint).await?;
+    Ok(json(Envelope::done([(); 0]).encode(params.is_pretty())?))
 }
 
 /// `POST /api/transform`: OTLP/JSON that somebody dropped on the page, as a search would answer.

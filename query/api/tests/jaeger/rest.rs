@@ -50,12 +50,43 @@ async fn an_otlp_document_is_shown_like_a_search() {
     assert!(msg.starts_with("cannot unmarshal OTLP : "), "{msg}");
 }
 
+/// The trace is asked for as before once its spans are too old; a search has only what is not.
+#[tokio::test]
+async fn an_archived_trace_outlives_its_spans() {
+    let soon = Retention { age: Some(Duration::from_millis(1)), ..Retention::default() };
+    let weir = Weir::keeping(soon).await;
+    weir.store_spans(1, otlp(&shop_trace())).await;
+    weir.v1_fails("POST", "/api/archive/beef", 404, "trace not found").await;
+    weir.v1_fails("POST", "/api/archive/0", 404, "trace not found").await;
+    let path = format!("/api/traces/{SHOP}");
+    let before = weir.get(&path).await;
+    // As often as one likes, also at once.
+    let archive = format!("/api/archive/{SHOP}");
+    let (one, other) = tokio::join!(weir.ask("POST", &archive, ""), weir.ask("POST", &archive, ""));
+    for answer in [one, other, weir.ask("POST", &archive, "").await] {
+        assert_eq!(
+            (answer.status, answer.headers["content-type"].as_bytes()),
+            (StatusCode::OK, &b"application/json"[..])
+        );
+        let done = json!({"data": [], "total": 0, "limit": 0, "offset": 0, "errors": []});
+        assert_eq!(serde_json::from_str::<Json>(&answer.text).expect("JSON"), done);
+    }
+    assert_eq!(weir.get(&path).await, before, "each span once");
+    // What the trace gets afterwards is no part of the archive, and is shown with it.
+    assert_eq!(weir.found("service=front").await, [SHOP]);
+    weir.store.seal().await.expect("seals");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(weir.store.retain().await.expect("deletes"), 3, "the spans, and nothing of the archive");
+    assert!(weir.found("service=front").await.is_empty());
+    assert_eq!(weir.get(&path).await, before);
+    let hint = format!("{path}?{}", around(100));
+    assert_eq!(weir.get(&hint).await, before, "where a link says that it is");
+    assert_eq!(weir.ask("POST", &archive, "").await.status, StatusCode::OK, "it is there already");
+}
+
 #[tokio::test]
 async fn what_weir_has_not_is_refused_as_jaeger_refuses_it() {
     let weir = Weir::with_spans().await;
-    let archive = "archive span storage was not configured";
-    weir.v1_fails("POST", &format!("/api/archive/{SHOP}"), 500, archive).await;
-    weir.v1_fails("POST", "/api/archive/beef", 404, "trace not found").await;
     let deep = "Weir follows no paths through many services: /api/dependencies has who calls whom";
     weir.v1_fails("GET", "/api/deep-dependencies?service=front", 501, deep).await;
     let quality = "Weir does not judge how well services are instrumented";

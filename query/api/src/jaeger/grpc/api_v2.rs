@@ -13,7 +13,7 @@ use super::proto::api_v2::{
 use super::{Messages, asked, chunks, ready};
 use crate::Api;
 use crate::jaeger::failure::{Failure, computed};
-use crate::jaeger::{dependencies, names, spans};
+use crate::jaeger::{archive, dependencies, names, spans};
 use weir_query::TimeRange;
 
 /// Answers.
@@ -41,8 +41,11 @@ impl QueryService for Query {
         &self,
         request: Request<ArchiveTraceRequest>,
     ) -> Result<Response<ArchiveTraceResponse>, Status> {
-        let id = asked::trace_id(&request.into_inner().trace_id)?;
-        Err(spans::no_archive(&self.0.engine, id).await.into())
+        let asked = request.into_inner();
+        let id = asked::trace_id(&asked.trace_id)?;
+        let hint = asked::range(asked.start_time.as_ref(), asked.end_time.as_ref());
+        archive::archive(&self.0, id, hint).await?;
+        Ok(Response::new(ArchiveTraceResponse {}))
     }
 
     async fn find_traces(
