@@ -113,7 +113,7 @@ impl Reading {
             segment.path == *path || segment.rollup.as_ref().is_some_and(|rollup| rollup.path == *path)
         };
         self.pins.lock().snapshots.iter().find_map(|(name, snapshot)| {
-            let table = tables::ALL.into_iter().find(|table| table.name == *name)?;
+            let table = tables::by_name(name)?;
             Some((table, snapshot.segments.iter().find(is_it)?.clone()))
         })
     }

@@ -2,7 +2,6 @@
 //! its archive; a trace that is asked for by its id is found also when its spans are too old for `spans`.
 
 use std::collections::HashSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Mutex;
 use weir_model::tables::{ARCHIVED_SPANS, SPANS};
@@ -12,7 +11,7 @@ use weir_query::{Engine, TimeRange};
 use super::failure::Failure;
 use super::spans::{AROUND_NS, MOST_SPANS, rows_of};
 use super::trace_id::TraceId;
-use crate::Api;
+use crate::{Api, times};
 
 /// Who archives. One at a time, so that a second click finds what the first one did.
 #[derive(Debug, Default)]
@@ -27,8 +26,7 @@ struct Batches {
 
 impl Default for Batches {
     fn default() -> Batches {
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        Batches { boot_id: format!("archive-{}-{started}", std::process::id()), sequence: 0 }
+        Batches { boot_id: format!("archive-{}-{}", std::process::id(), times::now()), sequence: 0 }
     }
 }
 
