@@ -14,7 +14,9 @@ pub enum Format {
 }
 
 /// Libraries that log what they return as an error, too: who handles it logs it, once. A filter that names them is heard.
-const QUIET: &str = "kube_client=off,kube_runtime=off";
+/// Ballista tells every step of every question, with its plan.
+const QUIET: &str =
+    "kube_client=off,kube_runtime=off,ballista_core=error,ballista_scheduler=error,ballista_executor=error";
 
 /// Starts logging. `filter` is a level or `tracing` directives (`info`, `weir_store=debug,warn`); a part of it that
 /// can't be read is left out. Calling it twice in a process (tests do) keeps the first.

@@ -125,7 +125,8 @@ impl Shared {
         self.root.as_deref()
     }
 
-    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+    /// What is kept there, for those that read files by the names that the catalog has.
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
         self.objects.clone()
     }
 }

@@ -99,6 +99,16 @@ impl Collector for Own {
             "Rows deleted for their age, or for want of room",
             api.store.deleted_rows(),
         )?;
+        if let Some(spread) = api.engine.spread() {
+            let (name, help) =
+                ("weir_query_spread", "Questions that executors were asked, and what became of them");
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (outcome, value) in
+                [("answered", spread.answered), ("alone", spread.alone), ("broken_off", spread.broken_off)]
+            {
+                ConstCounter::new(value).encode(family.encode_family(&[("outcome", outcome)])?)?;
+            }
+        }
         let mut build = encoder.encode_descriptor("weir_build_info", "Version", None, MetricType::Gauge)?;
         let labels = [("version", api.info.version)];
         ConstGauge::new(1_i64).encode(build.encode_family(&labels)?)

@@ -28,7 +28,7 @@ const SUSPECTS: usize = 16;
 pub(crate) struct Opened(Mutex<VecDeque<Path>>);
 
 impl Opened {
-    fn note(&self, path: &Path) {
+    pub(crate) fn note(&self, path: &Path) {
         let mut paths = self.0.lock();
         if paths.back() == Some(path) {
             return;
@@ -38,6 +38,11 @@ impl Opened {
             paths.pop_front();
         }
         paths.push_back(path.clone());
+    }
+
+    /// The last one first.
+    pub(crate) fn last(&self) -> Vec<Path> {
+        self.0.lock().iter().rev().cloned().collect()
     }
 }
 
@@ -91,8 +96,7 @@ impl Reading {
         if error.code != "internal" {
             return error;
         }
-        let suspects: Vec<Path> = self.opened.0.lock().iter().rev().cloned().collect();
-        for (table, segment) in suspects.iter().filter_map(|path| self.segment(path)) {
+        for (table, segment) in self.opened.last().iter().filter_map(|path| self.segment(path)) {
             match examined(&self.store, &segment).await {
                 Ok(Examined::SetAside) => return QueryError::damaged(table.name, segment.rows),
                 Ok(Examined::WithoutRollUp) => return QueryError::changed(table.name),
@@ -151,9 +155,8 @@ mod tests {
         for number in [1, 2, 2, 1, 3] {
             opened.note(&file(number));
         }
-        let suspects = || opened.0.lock().iter().cloned().collect::<Vec<_>>();
-        assert_eq!(suspects(), [2, 1, 3].map(file));
+        assert_eq!(opened.last(), [3, 1, 2].map(file));
         (4..40).for_each(|number| opened.note(&file(number)));
-        assert_eq!(suspects(), (40 - SUSPECTS..40).map(file).collect::<Vec<_>>());
+        assert_eq!(opened.last(), (40 - SUSPECTS..40).rev().map(file).collect::<Vec<_>>());
     }
 }

@@ -39,6 +39,7 @@ use crate::limits::{Allowed, Limits, QuestionPool};
 use crate::provider::StoreTable;
 use crate::question::Question;
 use crate::range::TimeRange;
+use crate::spread::{self, Others, Spread};
 use crate::turns::{Turn, Turns};
 use crate::{compact, parameters, plain, postgres, rules, statement};
 
@@ -73,6 +74,8 @@ pub struct Engine {
     turns: Arc<Turns>,
     /// Whose questions these are; `None`: Weir's own, which wait for nobody.
     turn: Option<Arc<Turn>>,
+    /// Machines that answer with us, where there are any.
+    others: Option<Others>,
     /// The PostgreSQL session that asks, where one does.
     postgres: Option<postgres::Asking>,
     /// Kept open for its name.
@@ -181,9 +184,21 @@ impl Engine {
             running: Arc::default(),
             turns: Turns::new(limits),
             turn: None,
+            others: None,
             postgres: None,
             _spill_folder: Arc::new(spill_folder),
         })
+    }
+
+    /// The same with machines that answer questions with it.
+    #[must_use]
+    pub fn spreading(self, over: Arc<dyn Spread>) -> Engine {
+        Engine { others: Some(Others { over, counted: Arc::default() }), ..self }
+    }
+
+    /// What became of questions that those were asked; `None` where there are none.
+    pub fn spread(&self) -> Option<spread::Counts> {
+        self.others.as_ref().map(|others| others.counted.now())
     }
 
     /// The same for one request of `caller`, whose turn it is as long as it or an answer of it lives. Waits for the turn.
@@ -240,7 +255,10 @@ impl Engine {
         let deadline = tokio::time::Instant::from_std(Instant::now() + allowed.time);
         let context =
             self.session(&pins, allowed).map_err(|err| QueryError::from_datafusion(&err, &question.text))?;
-        let stream = tokio::time::timeout_at(deadline, start(&context, &question, allowed, Way::Quick))
+        // What the caller has is here, and for nobody else.
+        let others = self.others.as_ref().filter(|_| pins.lock().snapshots.is_empty());
+        let started = start(&context, &question, allowed, Way::Quick, others);
+        let stream = tokio::time::timeout_at(deadline, started)
             .await
             .map_err(|_| QueryError::too_slow(allowed.time))??;
         let opened = context.state_ref().read().config().get_extension::<Opened>().unwrap_or_default();
@@ -362,7 +380,7 @@ pub(crate) struct Again {
 
 impl Again {
     pub(crate) async fn start(self) -> Result<SendableRecordBatchStream, QueryError> {
-        start(&self.context, &self.question, self.allowed, Way::Spilling).await
+        start(&self.context, &self.question, self.allowed, Way::Spilling, None).await
     }
 }
 
@@ -394,6 +412,7 @@ async fn start(
     question: &Question,
     allowed: Allowed,
     way: Way,
+    others: Option<&Others>,
 ) -> Result<SendableRecordBatchStream, QueryError> {
     let text = question.text.as_str();
     let failed = |err: &DataFusionError| QueryError::from_datafusion(err, text);
@@ -403,9 +422,9 @@ async fn start(
         // What makes its rows itself (generate_series) asks for this while it is planned.
         *state.config_mut() = state.config().clone().with_batch_size(SPILLING_ROWS);
     }
-    let plan = plan(&state, text).await?;
-    let plan = parameters::bind(plan, &question.parameters, text)?;
-    let mut plan = state.create_physical_plan(&plan).await.map_err(|err| failed(&err))?;
+    let asked = plan(&state, text).await?;
+    let asked = parameters::bind(asked, &question.parameters, text)?;
+    let mut plan = state.create_physical_plan(&asked).await.map_err(|err| failed(&err))?;
     if way == Way::Spilling {
         plan = plan.transform_up(|plan| Ok(sorted_whole(plan))).data().map_err(|err| failed(&err))?;
     }
@@ -413,8 +432,15 @@ async fn start(
     let pool = QuestionPool::new(allowed.memory_bytes, shared.memory_pool.clone());
     let runtime = Arc::new(RuntimeEnv { memory_pool: Arc::new(pool), ..shared });
     let config = state.config().clone().with_batch_size(batch_rows(plan.as_ref(), allowed.memory_bytes, way));
-    let task = TaskContext::from(&state).with_session_config(config).with_runtime(runtime);
-    execute_stream(plan, Arc::new(task)).map_err(|err| failed(&err))
+    let task = Arc::new(TaskContext::from(&state).with_session_config(config).with_runtime(runtime));
+    if let Some(others) = others {
+        let here = spread::Here { state: &state, question: &asked, plan: &plan, task: &task };
+        let opened = state.config().get_extension::<Opened>().unwrap_or_default();
+        if let Some(rows) = Box::pin(here.spread(others, opened)).await.map_err(|err| failed(&err))? {
+            return Ok(rows);
+        }
+    }
+    execute_stream(plan, task).map_err(|err| failed(&err))
 }
 
 /// A sort that keeps its first rows as one of all rows, of which the first are taken.

@@ -116,6 +116,17 @@ impl QueryError {
         }
     }
 
+    /// Of several machines that answer together, one went when some of its rows were told already.
+    pub(crate) fn broken_off() -> QueryError {
+        QueryError {
+            hint: Some("ask again".to_owned()),
+            ..QueryError::invalid(
+                "data.changed",
+                "a machine that answers with us went while its rows were read",
+            )
+        }
+    }
+
     /// Whoever has the files gives no answer.
     pub(crate) fn unavailable(why: &StoreError) -> QueryError {
         QueryError {
@@ -136,6 +147,11 @@ impl QueryError {
 
     /// DataFusion's error in our words; `text` is the SQL, for positions.
     pub(crate) fn from_datafusion(error: &DataFusionError, text: &str) -> QueryError {
+        if let DataFusionError::External(told) = error.find_root()
+            && let Some(told) = told.downcast_ref::<QueryError>()
+        {
+            return told.clone();
+        }
         let position = error
             .diagnostic()
             .and_then(|diagnostic| diagnostic.span)
@@ -146,6 +162,12 @@ impl QueryError {
             found.position = found.word.as_deref().and_then(|word| position_of(word, text));
         }
         QueryError { code: found.code, message: found.message, position: found.position, hint: found.hint }
+    }
+}
+
+impl From<QueryError> for DataFusionError {
+    fn from(error: QueryError) -> DataFusionError {
+        DataFusionError::External(Box::new(error))
     }
 }
 
@@ -197,17 +219,17 @@ fn describe(error: &DataFusionError, text: &str) -> Described {
         DataFusionError::NotImplemented(message) | DataFusionError::Execution(message) => {
             Described::new("sql.invalid", message.clone())
         }
-        // Whoever asks for it reads no file; these come of reading one.
-        DataFusionError::ArrowError(arrow, _)
-            if matches!(
-                arrow.as_ref(),
-                ArrowError::ExternalError(_) | ArrowError::ParquetError(_) | ArrowError::IoError(..)
-            ) =>
-        {
-            Described::new("internal", arrow.to_string())
-        }
-        DataFusionError::ArrowError(arrow, _) => Described::new("sql.invalid", arrow.to_string()),
+        DataFusionError::ArrowError(arrow, _) => Described::new(of_arrow(arrow), arrow.to_string()),
         other => Described::new("internal", other.strip_backtrace()),
+    }
+}
+
+/// The code of an error of Arrow's.
+pub(crate) fn of_arrow(error: &ArrowError) -> &'static str {
+    match error {
+        // Whoever asks for it reads no file; these come of reading one.
+        ArrowError::ExternalError(_) | ArrowError::ParquetError(_) | ArrowError::IoError(..) => "internal",
+        _ => "sql.invalid",
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `first_rows.rs`   | the first rows of a sort, without reading what can't be among them                |
 //! | `distinct.rs`     | distinct counts, without a set of texts for each group                           |
 //! | `rules.rs`        | which rules make a plan, and in which order                                      |
+//! | `spread/`         | questions that several machines answer together                                   |
 //! | `rollup.rs`       | questions that one-minute roll-ups can answer as well                             |
 //! | `completeness.rs` | what was lost, shed or late in the time range of a question                      |
 //! | `error.rs`        | what was wrong, where in the SQL, and what to do                                |
@@ -53,6 +54,7 @@ mod range;
 mod rollup;
 mod rules;
 mod selective;
+pub mod spread;
 mod statement;
 mod turns;
 

@@ -29,6 +29,14 @@ pub(crate) fn logical() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
+/// The same for a question that several machines answer: what each of them knows of distinct texts would go to another one
+/// whole, so they group twice.
+pub(crate) fn logical_spread() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = logical();
+    rules.retain(|rule| rule.name() != DistinctInMemory.name());
+    rules
+}
+
 /// How it is best said → how it is worked on.
 pub(crate) fn physical() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;

@@ -5,8 +5,10 @@ mod capture;
 mod client;
 mod demo;
 mod doctor;
+mod executor;
 mod export;
 mod import;
+mod scheduler;
 mod sql;
 mod store;
 
@@ -40,6 +42,10 @@ pub(crate) enum Command {
     Capture(capture::Args),
     /// Look after a store: check that every file is readable, merge small files, export them as Delta Lake tables.
     Store(store::Args),
+    /// Share large questions out among executors, on several machines.
+    Scheduler(scheduler::Args),
+    /// Work on a part of large questions, for a scheduler.
+    Executor(Box<executor::Args>),
     /// Run a small set of real services in network namespaces, so that there is traffic to look at.
     Demo(demo::Args),
     /// Say what this machine lets the probe see, and what is missing.
@@ -60,6 +66,8 @@ impl Command {
             Command::Export(args) => export::run(args).await,
             Command::Capture(args) => capture::run(args).await,
             Command::Store(args) => store::run(args).await,
+            Command::Scheduler(args) => scheduler::run(args).await,
+            Command::Executor(args) => executor::run(*args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Doctor(args) => doctor::run(&args),
             Command::Bench(args) => bench::run(&args).await,

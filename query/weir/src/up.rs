@@ -11,6 +11,7 @@ pub(crate) mod place;
 mod probe;
 pub(crate) mod retention;
 mod seen;
+mod spread;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     export: export::Args,
     #[command(flatten)]
+    spread: spread::Args,
+    #[command(flatten)]
     metrics: metrics::Args,
     /// How much the probe records: more costs the machine more.
     #[arg(long, env = "WEIR_PROBE_LEVEL", value_enum, default_value = "exchanges")]
@@ -94,6 +97,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         seal_age: Duration::from_secs(u64::from(args.seal_age)),
         ..shares.store(dir.clone())
     };
+    let shares_store = shared.is_some();
     let place = shared.map_or_else(|| dir.display().to_string(), |shared| shared.to_string());
     let store = Store::open_with(kept, Some(pairing.clone()))
         .await
@@ -147,7 +151,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
 
     let questions = Limits { memory_bytes: shares.queries, ..Limits::default() };
-    let engine = Arc::new(Engine::new(store.clone(), questions)?);
+    let engine = Arc::new(args.spread.with(Engine::new(store.clone(), questions)?, shares_store)?);
     let probe = probe::start(&args, &node, listeners.flight, &dir, &stop).await;
     let info = ApiInfo::new(weir_kit::VERSION, &node, listeners.named(), probe.state())
         .with_packets(Arc::new(packets::Packets(collector.captures().clone())))

@@ -110,10 +110,15 @@ impl Addresses {
         }
         ready.insert("probe".to_owned(), probe.word().into());
         ready.insert("pid".to_owned(), std::process::id().into());
-        let part = path.with_extension("part");
-        fs::write(&part, serde_json::to_vec(&ready)?).with_context(|| format!("write {}", part.display()))?;
-        fs::rename(&part, path).with_context(|| format!("write {}", path.display()))
+        write_ready(path, &ready.into())
     }
+}
+
+/// Writes a file that says "ready", complete or not at all.
+pub(crate) fn write_ready(path: &Path, ready: &serde_json::Value) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    fs::write(&part, serde_json::to_vec(ready)?).with_context(|| format!("write {}", part.display()))?;
+    fs::rename(&part, path).with_context(|| format!("write {}", path.display()))
 }
 
 /// Binds one listener, or says which flag moves it.
