@@ -83,6 +83,8 @@ pub struct TableStats {
     pub bytes: u64,
     /// Rows of this time (ns) and earlier were deleted for their age, or for want of room.
     pub retired: Option<i64>,
+    /// Rows that are in no file any more since theirs were damaged, until they would be too old to be kept.
+    pub rows_damaged: u64,
 }
 
 #[derive(Debug)]
@@ -348,6 +350,12 @@ impl Store {
                 files: segments.len() as u64,
                 bytes: segments.iter().map(|segment| segment.size).sum(),
                 retired: *retired,
+                rows_damaged: view
+                    .lost
+                    .iter()
+                    .filter(|lost| lost.table == table.name)
+                    .map(|lost| lost.rows)
+                    .sum(),
             }
         });
         stats.collect()

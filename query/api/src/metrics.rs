@@ -77,6 +77,7 @@ impl Collector for Own {
         by_table("weir_store_memory_bytes", "Bytes in memory, not sealed yet", |table| table.bytes_memory)?;
         by_table("weir_store_sealed_rows", "Rows in Parquet files", |table| table.rows_sealed)?;
         by_table("weir_store_files", "Parquet files", |table| table.files)?;
+        by_table("weir_store_damaged_rows", "Rows whose files were damaged", |table| table.rows_damaged)?;
         by_table("weir_store_sealed_bytes", "Bytes of the Parquet files", |table| table.bytes)?;
         let mut gauge = |name: &str, help: &str, value: usize| {
             let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

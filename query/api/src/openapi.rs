@@ -240,7 +240,7 @@ fn status() -> Value {
                     "kinds": [{ "kind": "Pod", "group": "", "state": "current", "since": "2026-11-24T07:00:01.000000000Z", "objects": 42 }]
                 },
                 "listeners": [{ "name": "http", "address": "127.0.0.1:8480" }],
-                "tables": [{ "name": "flows", "rows_memory": 1207, "rows_sealed": 52_000, "files": 2, "bytes": 1_310_720, "deleted_until": null }],
+                "tables": [{ "name": "flows", "rows_memory": 1207, "rows_sealed": 52_000, "files": 2, "bytes": 1_310_720, "deleted_until": null, "rows_damaged": 0 }],
                 "health": [{ "node": "node-1", "counter": "connections", "kind": "gauge", "value": 31, "message": "connections and UDP flows that live on" }]
             })),
             "403": refused_response()
@@ -435,7 +435,7 @@ fn schemas() -> Value {
             "probe": object(json!({ "state": { "type": "string", "enum": ["running", "off"] }, "detail": text })),
             "kubernetes": kubernetes_schema(),
             "listeners": list(object(json!({ "name": text, "address": text }))),
-            "tables": list(object(json!({ "name": text, "rows_memory": whole, "rows_sealed": whole, "files": whole, "bytes": whole, "deleted_until": json!({ "type": ["string", "null"] }) }))),
+            "tables": list(object(json!({ "name": text, "rows_memory": whole, "rows_sealed": whole, "files": whole, "bytes": whole, "deleted_until": json!({ "type": ["string", "null"] }), "rows_damaged": whole }))),
             "health": list(json!({ "type": "object" }))
         }))
     })

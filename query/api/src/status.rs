@@ -39,6 +39,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Value>, A
                 "bytes": table.bytes,
                 // Rows of this time and earlier were deleted for their age, or for want of room.
                 "deleted_until": table.retired.map(times::text),
+                "rows_damaged": table.rows_damaged,
             })
         })
         .collect();

@@ -114,3 +114,19 @@ fn encoded(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Vec<u8>> 
     PhysicalPlanNode::try_from_physical_plan(plan, &codec)?.try_encode(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scheduler_is_named_by_host_and_port() {
+        let named = |url: &str| Cluster::new(&Url::parse(url).expect("a URL"), 16, 0);
+        named("http://10.0.0.10:8484").expect("an address");
+        named("http://[fd00::1]:8484").expect("an address");
+        for wrong in ["https://10.0.0.10:8484", "unix:/run/weir.sock", "grpc://10.0.0.10:8484"] {
+            let refused = named(wrong).expect_err("refused").to_string();
+            assert!(refused.contains("http://HOST:PORT"), "{refused}");
+        }
+    }
+}

@@ -22,6 +22,8 @@ mod parameters;
 mod read_only;
 #[path = "engine/rollups.rs"]
 mod rollups;
+#[path = "engine/spread.rs"]
+mod spread;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;

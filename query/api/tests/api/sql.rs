@@ -56,6 +56,11 @@ async fn a_file_that_cannot_be_read_is_said_once_and_counted_then() {
         (flows["rows"].as_array().unwrap().len(), &flows["completeness"]["rows_damaged"]),
         (5, &json!(5))
     );
+    let status = world.get("/api/v1/status").await.json();
+    let flows = status["tables"].as_array().unwrap().iter().find(|table| table["name"] == "flows").unwrap();
+    assert_eq!((&flows["rows_sealed"], &flows["rows_damaged"]), (&json!(0), &json!(5)));
+    let metrics = world.get("/metrics").await;
+    assert!(metrics.text().contains("weir_store_damaged_rows{table=\"flows\"} 5"), "{}", metrics.text());
 }
 
 #[tokio::test]

@@ -211,7 +211,16 @@ mod tests {
     use super::*;
 
     fn stats(table: &'static str, rows_sealed: u64, bytes: u64) -> TableStats {
-        TableStats { table, rows_memory: 0, bytes_memory: 0, rows_sealed, files: 1, bytes, retired: None }
+        TableStats {
+            table,
+            rows_memory: 0,
+            bytes_memory: 0,
+            rows_sealed,
+            files: 1,
+            bytes,
+            retired: None,
+            rows_damaged: 0,
+        }
     }
 
     #[test]
