@@ -42,7 +42,7 @@ fn document() -> Value {
         "components": { "schemas": schemas(), "responses": responses(), "headers": { "Completeness": {
             "description": "How complete the answer is, as JSON: the same as `completeness` in JSON answers",
             "schema": { "type": "string" },
-            "example": r#"{"complete":true,"lost":0,"shed":0,"late":0,"probes_silent":0,"rows_damaged":0,"message":"complete"}"#
+            "example": r#"{"complete":true,"lost":0,"shed":0,"late":0,"probes_silent":0,"rows_damaged":0,"deleted_until":null,"message":"complete"}"#
         } } }
     })
 }
@@ -292,7 +292,7 @@ fn refused_response() -> Value {
 }
 
 fn complete() -> Value {
-    json!({ "complete": true, "lost": 0, "shed": 0, "late": 0, "probes_silent": 0, "rows_damaged": 0, "message": "complete" })
+    json!({ "complete": true, "lost": 0, "shed": 0, "late": 0, "probes_silent": 0, "rows_damaged": 0, "deleted_until": null, "message": "complete" })
 }
 
 fn responses() -> Value {
@@ -367,6 +367,7 @@ fn schemas() -> Value {
         } })),
         "Completeness": object(json!({
             "complete": truth, "lost": whole, "shed": whole, "late": whole, "probes_silent": whole, "rows_damaged": whole,
+            "deleted_until": json!({ "type": ["string", "null"] }),
             "message": text
         })),
         "Question": {

@@ -30,6 +30,9 @@ pub struct Completeness {
     pub probes_silent: i64,
     /// Rows of the tables that were asked, of times that were asked, that were in damaged files. Such a file counts whole.
     pub rows_damaged: i64,
+    /// Up to when rows of these tables were deleted, for their age or for want of room, where the range begins earlier; else
+    /// null. UTC, as ISO 8601 has it.
+    pub deleted_until: Option<String>,
     /// The same for people.
     pub message: String,
 }
@@ -40,6 +43,7 @@ pub(crate) async fn of(
     range: TimeRange,
     tables: &[&str],
 ) -> Result<Completeness, QueryError> {
+    let deleted_until = deleted_until(engine, range, tables);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
     let range = TimeRange { from: range.from.max(0), until: range.until.clamp(0, now) };
     let before_its_end = TimeRange { from: range.until.saturating_sub(KNOWN_NS), ..range };
@@ -69,9 +73,29 @@ pub(crate) async fn of(
         tables.contains(&lost.table.as_str()) && lost.max_time >= range.from && lost.min_time < range.until
     });
     let rows_damaged = in_damaged.map(|lost| lost.rows as i64).sum();
-    let mut found = Completeness { lost, shed, late, probes_silent, rows_damaged, ..Completeness::default() };
+    let message = String::new();
+    let mut found = Completeness {
+        complete: true,
+        lost,
+        shed,
+        late,
+        probes_silent,
+        rows_damaged,
+        deleted_until,
+        message,
+    };
     say(&mut found);
     Ok(found)
+}
+
+/// Up to when rows are gone that a question asks for by their time: who asks for all times asks for what there is.
+fn deleted_until(engine: &Engine, range: TimeRange, tables: &[&str]) -> Option<String> {
+    let stats = engine.store().stats();
+    let deleted =
+        stats.iter().filter(|table| tables.contains(&table.table)).filter_map(|table| table.retired);
+    let until = deleted.max().filter(|until| range.from > i64::MIN && range.from <= *until)?;
+    let until = arrow::temporal_conversions::timestamp_ns_to_datetime(until)?;
+    Some(format!("{until:?}Z"))
 }
 
 /// Fills in whether it is complete, and the message.
@@ -93,6 +117,9 @@ fn say(found: &mut Completeness) {
         parts.push(format!("{probes_silent} probe{} silent at its end", plural(probes_silent)));
     }
     let told_in_health = !parts.is_empty();
+    if let Some(until) = &found.deleted_until {
+        parts.push(format!("rows until {until} are deleted, as --retention says"));
+    }
     if rows_damaged > 0 {
         parts.push(format!("{rows_damaged} row{} in damaged files", plural(rows_damaged)));
     }
@@ -127,6 +154,9 @@ mod tests {
         );
         let damaged = said(Completeness { rows_damaged: 7, ..none.clone() });
         assert_eq!((damaged.complete, damaged.message.as_str()), (false, "7 rows in damaged files"));
-        assert!(!said(Completeness { probes_silent: 1, ..none }).complete);
+        assert!(!said(Completeness { probes_silent: 1, ..none.clone() }).complete);
+        let deleted = said(Completeness { deleted_until: Some("2026-11-01T00:00:00Z".to_owned()), ..none });
+        let told = "rows until 2026-11-01T00:00:00Z are deleted, as --retention says";
+        assert_eq!((deleted.complete, deleted.message.as_str()), (false, told));
     }
 }

@@ -2,6 +2,7 @@
 
 use arrow::datatypes::DataType;
 use weir_query::TimeRange;
+use weir_store::Retention;
 
 use super::*;
 
@@ -225,4 +226,30 @@ async fn an_answer_says_what_is_missing_in_its_range_and_only_there() {
     assert_eq!((later.lost, later.shed), (0, 0));
     let long_after = within(end + 7200 * SECOND, end + 8000 * SECOND).await;
     assert!(long_after.complete, "{long_after:?}");
+}
+
+#[tokio::test]
+async fn an_answer_says_that_its_times_begin_before_what_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { age: Some(std::time::Duration::ZERO), ..Retention::default() };
+    let config = StoreConfig { dir: dir.path().join("data"), retention, ..StoreConfig::default() };
+    let store = Store::open(config).await.unwrap();
+    let engine = Engine::new(store.clone(), Limits::default()).unwrap();
+    let mut world = World { dir, store, engine, batches: 0 }.with_flows().await;
+    assert_eq!(world.store.retain().await.unwrap(), 200);
+    world.add(&[health(START, "node-1", "gauge", 1)]).await;
+    let of = async |from, tables: &[&str]| {
+        world.engine.completeness(TimeRange { from, until: i64::MAX }, tables).await.unwrap()
+    };
+    let before = of(START, &["flows"]).await;
+    assert_eq!(
+        before.deleted_until.as_deref(),
+        Some("2023-11-14T23:13:20.199Z"),
+        "the last of the second file"
+    );
+    assert!(!before.complete && before.message.contains("are deleted"), "{before:?}");
+    for (from, tables) in [(START + 3700 * SECOND, ["flows"]), (START, ["spans"]), (i64::MIN, ["flows"])] {
+        let after = of(from, &tables).await;
+        assert!(after.complete && after.deleted_until.is_none(), "{after:?}");
+    }
 }
