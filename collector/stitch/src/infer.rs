@@ -9,6 +9,7 @@
 //! | `infer/behaviour.rs` | what an operation's calls and end follow, and how long after           |
 //! | `infer/pattern.rs`   | which calls it makes, and how many                                     |
 //! | `infer/timing.rs`    | gaps as densities                                                      |
+//! | `infer/forwarding.rs` | services that pass on what they get, byte by byte                     |
 //! | `infer/assign.rs`    | all calls of a service at once: the likeliest whole                    |
 //!
 //! Services are gone through after those that ask them, so that what is found above tells which requests are of one trace.
@@ -24,6 +25,7 @@ mod assign;
 mod behaviour;
 mod clock;
 mod exchange;
+mod forwarding;
 mod pattern;
 mod service;
 mod siblings;
@@ -38,6 +40,8 @@ use service::{Service, Work};
 
 /// ln of how much likelier a cause is that the kernel could only guess.
 const GUESSED_CAUSE: f64 = 3.0;
+/// The same of a request that has a call's lengths, where a service passes on what it gets.
+const PASSED_ON: f64 = 12.0;
 
 /// Links that are followed up to the beginning of a trace; deeper than any real one, and the end of what goes in circles.
 const DEEPEST: usize = 64;
@@ -379,13 +383,18 @@ impl Part {
             self.work.requests.push(Request { start, end, operation, siblings: None });
             self.work.traces.push(top(*at, above));
         }
-        for at in &self.calls {
+        let requests = self.requests.iter().map(|at| (of(at).server, of(at).exchange.server_bytes));
+        let calls = self.calls.iter().map(|at| (of(at).client, of(at).exchange.client_bytes));
+        let passed_on = forwarding::passed_on(&requests.collect::<Vec<_>>(), &calls.collect::<Vec<_>>());
+        for (at, passed_on) in self.calls.iter().zip(passed_on) {
             let Span { start, end } = of(at).client;
             let exchange = &of(at).exchange;
             let kind = service.kind(exchange.server, exchange.operation);
             let known = of(at).linked.parent().or(of(at).told_parent()).and_then(place_of);
             let guessed = exchange.cause.filter(|cause| !cause.is_certain());
-            let hinted = guessed.and_then(|cause| place_of(cause.parent)).map(|place| (place, GUESSED_CAUSE));
+            let guessed =
+                guessed.and_then(|cause| place_of(cause.parent)).map(|place| (place, GUESSED_CAUSE));
+            let hinted = passed_on.map(|place| (place, PASSED_ON)).or(guessed);
             self.work.calls.push(Call { start, end, kind, known, hinted });
         }
     }

@@ -28,6 +28,10 @@ pub struct Exchange {
     pub client_time: Option<Span>,
     /// As the server saw it. `None` where only the client was watched.
     pub server_time: Option<Span>,
+    /// Lengths of the request and of the answer, bytes, as the client saw them.
+    pub client_bytes: Option<[i64; 2]>,
+    /// The same as the server saw them.
+    pub server_bytes: Option<[i64; 2]>,
     /// What the probe knows of why it was made.
     pub cause: Option<Cause>,
 }

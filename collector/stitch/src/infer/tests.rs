@@ -32,6 +32,8 @@ impl Workload {
                 operation: inference.name("GET /"),
                 client_time: None,
                 server_time: Some(Span { start, end: start + takes + noise / 7 }),
+                client_bytes: None,
+                server_bytes: None,
                 cause: None,
             });
             for (nth, (server, after, takes)) in script.iter().enumerate() {
@@ -44,6 +46,8 @@ impl Workload {
                     operation: inference.name("ask"),
                     client_time: Some(Span { start, end: start + takes }),
                     server_time: None,
+                    client_bytes: None,
+                    server_bytes: None,
                     cause: None,
                 });
                 workload.truth.insert(child, id);
@@ -67,6 +71,8 @@ impl Workload {
             operation: inference.name(operation),
             client_time: None,
             server_time: Some(Span { start, end }),
+            client_bytes: None,
+            server_bytes: None,
             cause: None,
         });
     }
@@ -277,6 +283,46 @@ fn memory_has_a_bound_and_no_link_is_lost_to_it() {
     assert_eq!(links.len(), workload.truth.len());
 }
 
+#[test]
+fn what_a_proxy_passes_on_goes_by_its_length_whatever_the_kernel_guesses() {
+    let mut inference = inference();
+    let (proxy, back, ask) = (inference.name("proxy"), inference.name("back"), inference.name(""));
+    let mut workload = Workload::default();
+    for pair in 0..20 {
+        let came = i64::from(pair as u32) * 20 * MS;
+        let ids = [10 * pair, 10 * pair + 1];
+        for (at, id) in ids.into_iter().enumerate() {
+            let bytes = Some([100 + 1_000 * at as i64, 300]);
+            let asked = Exchange {
+                id,
+                client: None,
+                server: proxy,
+                operation: ask,
+                client_time: None,
+                server_time: Some(Span { start: came + at as i64 * 1_000, end: came + 10 * MS }),
+                client_bytes: None,
+                server_bytes: bytes,
+                cause: None,
+            };
+            let span = Span { start: came + MS, end: came + 9 * MS };
+            // The thread read both before it wrote, and the kernel's guesses are crossed.
+            let cause = Some(Cause { parent: ids[1 - at], candidates: 2 });
+            let passed = Exchange {
+                id: id + 2,
+                client: Some(proxy),
+                server: back,
+                client_time: Some(span),
+                server_time: Some(span),
+                client_bytes: bytes,
+                ..asked
+            };
+            workload.exchanges.extend([asked, Exchange { cause, ..passed }]);
+            workload.truth.insert(id + 2, id);
+        }
+    }
+    workload.is_found_by(inference);
+}
+
 /// Client, server, operation, start and length, cause and its candidates.
 type Anything = (u8, u8, u8, i64, i64, Option<(u64, u32)>);
 
@@ -299,6 +345,8 @@ fn exchanges_of(inference: &mut Inference, rows: &[Anything]) -> Vec<Exchange> {
             operation: inference.name(&format!("operation {operation}")),
             client_time: (at % 5 > 0).then_some(span),
             server_time: (at % 5 < 4).then_some(span),
+            client_bytes: (at % 3 > 0).then_some([start % 3, takes % 2]),
+            server_bytes: (at % 3 > 0).then_some([start % 3, takes % 2]),
             cause: cause.map(|(parent, candidates)| Cause { parent, candidates }),
         }
     })

@@ -99,6 +99,7 @@ impl Linker {
         let Some(any) = server.or(client).filter(|row| row.multiplexed != Some(true)) else { return };
         let span =
             |row: &ExchangeRow| Span { start: row.time, end: row.end_time.unwrap_or(row.time).max(row.time) };
+        let lengths = |row: &ExchangeRow| [row.request_bytes, row.response_bytes];
         let address = || {
             let ip = any.server_ip.as_deref().unwrap_or_default();
             format_smolstr!("{ip}|{}", any.server_port.unwrap_or_default())
@@ -119,6 +120,8 @@ impl Linker {
             operation: self.name(any.application_protocol.as_deref().unwrap_or_default()),
             client_time: client.map(span),
             server_time: server.map(span),
+            client_bytes: client.map(lengths),
+            server_bytes: server.map(lengths),
             cause,
         };
         self.inference.add(exchange);

@@ -59,6 +59,8 @@ impl Exchanges {
             operation: inference.name(&row.operation),
             client_time: row.client_time,
             server_time: row.server_time,
+            client_bytes: None,
+            server_bytes: None,
             cause: None,
         })
         .collect()
