@@ -7,12 +7,14 @@
 //! | `peer.rs`    | an `openssl` server and client: TLS by somebody else's code          |
 //! | `kubernetes.rs` | a real API server with its etcd                                   |
 //! | `door.rs`    | one address for a process that is started again                      |
+//! | `files.rs`   | what is in a folder                                                  |
 //! | `net.rs`     | a network namespace of the test's own                                |
 //!
 //! A test here knows Weir only by its command line, its files and its HTTP API. It waits for states
 //! ([`until`]), never for a guessed time, and fails loudly where root, a tool or the binary is missing.
 
 mod door;
+mod files;
 mod kubernetes;
 mod net;
 mod peer;
@@ -20,6 +22,7 @@ mod process;
 mod weir;
 
 pub use door::Door;
+pub use files::files_below;
 pub use kubernetes::ControlPlane;
 pub use net::Namespace;
 pub use peer::{Peer, TlsServer};

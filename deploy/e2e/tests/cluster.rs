@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use weir_e2e::{Process, Store, Weir, until, weir_binary};
+use weir_e2e::{Process, Store, Weir, files_below, until, weir_binary};
 use weir_model::{FlowRow, SpanRow, ToSmolStr as _, format_smolstr};
 use weir_wire::{Shipper, ShipperConfig};
 
@@ -224,16 +224,8 @@ async fn spread(weir: &Weir) -> anyhow::Result<[u64; 3]> {
 }
 
 /// Files of flows in the bucket.
-fn files(bucket: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![bucket.join("cluster-1/tables/flows")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-            let path = entry?.path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    Ok(files)
+fn files(s3: &S3) -> anyhow::Result<Vec<PathBuf>> {
+    files_below(&s3.folder().join("cluster-1/tables/flows"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -246,7 +238,7 @@ async fn executors_answer_as_one_process_does_whoever_goes() -> anyhow::Result<(
         send(&weir, day).await?;
     }
     stop(weir).await?;
-    ensure!(files(&s3.folder())?.len() >= DAYS as usize - 1, "days without a file");
+    ensure!(files(&s3)?.len() >= DAYS as usize - 1, "days without a file");
     let mut weir = start(&s3, &store, &[]).await?;
     send(&weir, DAYS - 1).await?;
     let rows = weir.number("SELECT count(*) FROM flows").await?;
@@ -341,7 +333,7 @@ async fn damaged(s3: &S3, store: &Store) -> anyhow::Result<()> {
     let question = "SELECT count(*), sum(client_bytes * server_bytes) FROM flows";
     let whole = weir.sql(question).await?;
     // Its footer is known here, and stays as it was: only the executor reads the rest.
-    let found = files(&s3.folder())?;
+    let found = files(s3)?;
     let file =
         found.iter().max_by_key(|file| file.metadata().map_or(0, |file| file.len())).context("a file")?;
     let mut bytes = std::fs::read(file)?;

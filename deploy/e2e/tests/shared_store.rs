@@ -6,12 +6,12 @@
 #[path = "../../../collector/store/tests/s3/server.rs"]
 mod server;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
-use weir_e2e::{Door, Store, Weir, until, weir_binary};
+use weir_e2e::{Door, Store, Weir, files_below, until, weir_binary};
 use weir_model::{FlowRow, ToSmolStr as _, format_smolstr};
 use weir_wire::{Shipper, ShipperConfig};
 
@@ -91,16 +91,8 @@ async fn both_have(weirs: [&Weir; 2], wanted: [i64; 3]) -> anyhow::Result<()> {
 }
 
 /// Files of flows in the bucket.
-fn files(bucket: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![bucket.join("cluster-1/tables/flows")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-            let path = entry?.path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    Ok(files)
+fn files(s3: &S3) -> anyhow::Result<Vec<PathBuf>> {
+    files_below(&s3.folder().join("cluster-1/tables/flows"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,7 +134,7 @@ async fn two_weirs_on_one_bucket_answer_alike_whoever_is_killed() -> anyhow::Res
     ensure!(text.contains("flows"), "{text}");
 
     // Merging may be at it, and a file that is not looked at is not found out: all of them.
-    let damaged = files(&s3.folder())?;
+    let damaged = files(&s3)?;
     ensure!(!damaged.is_empty(), "no files in the bucket");
     for file in &damaged {
         let length = std::fs::metadata(file)?.len() as usize;
