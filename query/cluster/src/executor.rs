@@ -15,7 +15,7 @@ use object_store::ObjectStore;
 use url::Url;
 use weir_query::spread;
 
-use crate::settings::{self, HEARTBEAT, MESSAGE_BYTES, UNFETCHED};
+use crate::settings::{self, AT_THE_START, HEARTBEAT, MESSAGE_BYTES, UNFETCHED};
 use crate::{ClusterError, io};
 use stage::Stages;
 
@@ -86,6 +86,7 @@ impl Executor {
             grpc_port: port_of(self.listen, self.tasks_port)?,
             scheduler_host: host.to_owned(),
             scheduler_port: port,
+            scheduler_connect_timeout_seconds: AT_THE_START.as_secs() as u16,
             vcores: threads,
             work_dir: Some(rows.display().to_string()),
             job_data_ttl_seconds: UNFETCHED.as_secs(),

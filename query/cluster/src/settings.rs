@@ -11,6 +11,8 @@ pub(crate) const MESSAGE_BYTES: usize = 256 << 20;
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// After how long without a word it is gone. Whoever gives it a task while it is gone finds out at once.
 pub(crate) const GONE: Duration = Duration::from_secs(6);
+/// How long an executor waits at its start for the scheduler to be there.
+pub(crate) const AT_THE_START: Duration = Duration::from_secs(10);
 /// Rows that nobody fetched are deleted after this.
 pub(crate) const UNFETCHED: Duration = Duration::from_mins(10);
 

@@ -43,8 +43,16 @@ pub(crate) enum Command {
     /// Look after a store: check that every file is readable, merge small files, export them as Delta Lake tables.
     Store(store::Args),
     /// Share large questions out among executors, on several machines.
+    ///
+    /// A Weir that is started with `weir up --store URL --scheduler http://HOST:PORT` sends it the plan of a question that reads
+    /// many files; the scheduler gives its parts to `weir executor`s, and the Weir fetches the rows from them. It keeps nothing on
+    /// disk: while it is away, each Weir answers by itself.
     Scheduler(scheduler::Args),
     /// Work on a part of large questions, for a scheduler.
+    ///
+    /// It reads the files of the store that all have in common, and writes nothing there. Start one on each machine that is to
+    /// help; one that ends, however it ends, costs the questions under way a second attempt. It ends by itself when its scheduler
+    /// is gone for some seconds: let it be started again (systemd, Kubernetes).
     Executor(Box<executor::Args>),
     /// Run a small set of real services in network namespaces, so that there is traffic to look at.
     Demo(demo::Args),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use url::Url;
 use weir_collector::Shares;
 
 use crate::up::retention::{Age, Room};
@@ -30,6 +31,12 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         _ => return Err(wrong()),
     };
     Ok((number * unit) as usize)
+}
+
+/// Where a scheduler is.
+pub(crate) fn scheduler(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host());
+    url.ok_or_else(|| format!("{text:?} is no scheduler's address (try http://127.0.0.1:8484)"))
 }
 
 /// How old something may become: a number with a unit, or `none` for as old as it likes.

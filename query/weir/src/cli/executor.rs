@@ -12,15 +12,11 @@ use weir_store::Shared;
 use crate::flags;
 use crate::up::{default_data_dir, listen};
 
-/// Works on its part of large questions, for a scheduler.
-///
-/// It reads the files of the store that all have in common, and writes nothing there. Start one on each machine that is to help;
-/// one that ends, however it ends, costs the questions under way a second attempt. It ends by itself when its scheduler is gone
-/// for some seconds: let it be started again (systemd, Kubernetes).
+/// What it works for, and with.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// The scheduler.
-    #[arg(long, env = "WEIR_SCHEDULER", value_name = "URL", default_value = "http://127.0.0.1:8484")]
+    #[arg(long, env = "WEIR_SCHEDULER", value_name = "URL", default_value = "http://127.0.0.1:8484", value_parser = flags::scheduler)]
     scheduler: Url,
     /// The store, as `weir up --store` has it: `s3://BUCKET/PREFIX` or `file:///FOLDER`.
     #[arg(long, env = "WEIR_STORE", value_name = "URL")]

@@ -9,11 +9,7 @@ use weir_cluster::Scheduler;
 
 use crate::up::listen;
 
-/// Shares large questions out among executors.
-///
-/// A Weir that is started with `weir up --store URL --scheduler http://HOST:PORT` sends it the plan of a question that reads many
-/// files; the scheduler gives its parts to `weir executor`s, and the Weir fetches the rows from them. It keeps nothing on disk:
-/// while it is away, each Weir answers by itself.
+/// Where it is.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where Weirs and executors reach it. Nobody is asked who they are: only where nobody else gets to.

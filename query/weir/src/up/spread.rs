@@ -14,7 +14,7 @@ use crate::flags;
 pub(crate) struct Args {
     /// A scheduler (`weir scheduler`) whose executors read the files of --store for questions that are large. While it is away,
     /// this Weir answers by itself.
-    #[arg(long, env = "WEIR_SCHEDULER", value_name = "URL")]
+    #[arg(long, env = "WEIR_SCHEDULER", value_name = "URL", value_parser = flags::scheduler)]
     scheduler: Option<Url>,
     /// Questions that read files of fewer bytes than this are not shared out.
     #[arg(long, env = "WEIR_SCHEDULER_ABOVE", value_name = "SIZE", default_value = "1GiB", value_parser = flags::size)]
