@@ -7,7 +7,9 @@
 //! | `start.rs`      | how a connection begins                                                     |
 //! | `session.rs`    | what a client says, one message after the other                             |
 //! | `commands.rs`   | settings and transactions                                                   |
-//! | `extended.rs`   | prepared statements and portals                                             |
+//! | `extended.rs`   | prepared statements, bound as portals                                       |
+//! | `portals.rs`    | answers that are asked for a part at a time                                 |
+//! | `cursors.rs`    | the same by `DECLARE`, `FETCH` and `CLOSE`                                  |
 //! | `answering.rs`  | an answer on its way, as fast as the client takes it                        |
 //! | `parameters.rs` | values of `$1`, `$2` …                                                      |
 //! | `encode/`       | rows as text and binary                                                     |
@@ -19,9 +21,11 @@
 mod answering;
 mod cancel;
 mod commands;
+mod cursors;
 mod encode;
 mod extended;
 mod parameters;
+mod portals;
 mod refusal;
 mod session;
 mod start;

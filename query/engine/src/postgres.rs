@@ -3,6 +3,8 @@
 //! | file           | subject                                                                  |
 //! |----------------|----------------------------------------------------------------------------|
 //! | `split.rs`     | a text → its statements: questions, and what only clients send               |
+//! | `words.rs`     | the words of one of them                                                     |
+//! | `cursors.rs`   | `DECLARE`, `FETCH`, `CLOSE`                                                  |
 //! | `settings.rs`  | what a session has set                                                       |
 //! | `types.rs`     | Arrow's types in PostgreSQL's words                                          |
 //! | `catalog/`     | `pg_catalog` and `information_schema`, in memory                             |
@@ -12,11 +14,13 @@
 //! Only questions that come by a [`Session`] see any of it: those by other doors have neither these tables nor functions.
 
 mod catalog;
+mod cursors;
 mod functions;
 mod rewrite;
 mod settings;
 mod split;
 mod types;
+mod words;
 
 use std::sync::Arc;
 
@@ -26,6 +30,7 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Parsed;
 
+pub use cursors::{Declare, Fetch, Steps};
 pub use settings::{SettingError, Settings};
 pub use split::{Command, Statement, statements};
 pub use types::{Scalar, Type};

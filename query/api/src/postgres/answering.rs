@@ -10,7 +10,7 @@ use tokio::sync::futures::Notified;
 use weir_query::postgres::Type;
 use weir_query::{Answer, Caller, Engine, Question};
 
-use super::encode::{Column, Rows};
+use super::encode::{Column, Form, Rows};
 use super::refusal::{Refusal, notice};
 use super::wire::{PIECE_BYTES, Wire};
 
@@ -71,7 +71,7 @@ pub(super) struct Answering {
     answer: Answer,
     columns: Vec<Column>,
     rows: Option<Rows>,
-    /// Rows that were sent.
+    /// Rows that were sent, or passed over.
     pub(super) sent: u64,
 }
 
@@ -101,16 +101,24 @@ impl Answering {
         &self.answer.schema
     }
 
-    /// Says in which form the columns are sent.
-    pub(super) fn in_form(self, columns: Vec<Column>) -> Result<Answering, Failure> {
+    /// Says in which form the columns are sent, from here on.
+    pub(super) fn in_form(mut self, columns: Vec<Column>) -> Result<Answering, Failure> {
         if columns.len() != self.answer.schema.fields().len() {
             return Err(Refusal::new("0A000", "the answer has other columns than were described").into());
+        }
+        if let Some(rows) = &mut self.rows {
+            rows.in_form(&columns);
         }
         Ok(Answering { columns, ..self })
     }
 
     /// Sends at most so many rows; gives whether there are no more.
-    pub(super) async fn send(&mut self, most: usize, client: &mut Client<'_, '_>) -> Result<bool, Failure> {
+    pub(super) async fn send(
+        &mut self,
+        most: usize,
+        form: &Form,
+        client: &mut Client<'_, '_>,
+    ) -> Result<bool, Failure> {
         let mut room = most;
         loop {
             let Some(rows) = self.rows.as_mut().filter(|rows| rows.left() > 0) else {
@@ -123,7 +131,7 @@ impl Answering {
                 continue;
             };
             while rows.left() > 0 && room > 0 {
-                let sent = rows.write(room, PIECE_BYTES, &mut client.wire.unsent);
+                let sent = rows.write(form, room, PIECE_BYTES, &mut client.wire.unsent);
                 room -= sent;
                 self.sent += sent as u64;
                 if client.wire.unsent.len() >= PIECE_BYTES {

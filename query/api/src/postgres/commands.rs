@@ -7,7 +7,7 @@ use pgwire::messages::response::{CommandComplete, TransactionStatus};
 use weir_query::postgres::Command;
 
 use super::answering::{Failure, columns, description};
-use super::encode::Rows;
+use super::encode::{Form, Rows};
 use super::refusal::Refusal;
 use super::session::Session;
 
@@ -45,21 +45,25 @@ impl Session {
             }
             Command::Begin => self.transaction = TransactionStatus::Transaction,
             Command::Commit | Command::Rollback => {
-                if self.transaction == TransactionStatus::Error {
+                let is_committed =
+                    *command == Command::Commit && self.transaction != TransactionStatus::Error;
+                if !is_committed {
                     tag = Command::Rollback.tag();
                 }
                 self.transaction = TransactionStatus::Idle;
-                self.portals.clear();
+                self.transaction_ends(is_committed);
             }
+            Command::Close(name) => self.close_cursor(name.as_deref())?,
             Command::RollbackTo if self.transaction == TransactionStatus::Error => {
                 self.transaction = TransactionStatus::Transaction;
             }
             Command::Ask
+            | Command::Declare(_)
+            | Command::Fetch(_)
             | Command::SetTransaction
             | Command::RollbackTo
             | Command::Savepoint
             | Command::Release
-            | Command::Close
             | Command::Unlisten => {}
         }
         self.wire.put(&CommandComplete::new(tag.to_owned()))?;
@@ -74,7 +78,7 @@ impl Session {
         }
         let rows = Rows::new(&batch, &columns);
         let mut rows = rows.map_err(|err| Refusal::new("XX000", err.to_string()))?;
-        rows.write(1, usize::MAX, &mut self.wire.unsent);
+        rows.write(&Form::Rows, 1, usize::MAX, &mut self.wire.unsent);
         Ok(())
     }
 }

@@ -25,6 +25,15 @@ pub(super) struct Column {
     pub(super) is_binary: bool,
 }
 
+/// What becomes of rows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Each is a `DataRow`.
+    Rows,
+    /// They are passed over.
+    Nothing,
+}
+
 /// A batch, ready to be sent row by row.
 pub(super) struct Rows {
     columns: Vec<(Column, ArrayRef)>,
@@ -45,14 +54,25 @@ impl Rows {
         Ok(Rows { columns: arrays.collect::<Result<_, ArrowError>>()?, len: batch.num_rows(), sent: 0 })
     }
 
+    /// Says which columns of the rows that are left are binary.
+    pub(super) fn in_form(&mut self, columns: &[Column]) {
+        for ((column, _), told) in self.columns.iter_mut().zip(columns) {
+            column.is_binary = told.is_binary;
+        }
+    }
+
     /// Rows that are left.
     pub(super) fn left(&self) -> usize {
         self.len - self.sent
     }
 
     /// Writes rows until `most` of them, all, or about `bytes` are there; gives how many.
-    pub(super) fn write(&mut self, most: usize, bytes: usize, to: &mut BytesMut) -> usize {
+    pub(super) fn write(&mut self, form: &Form, most: usize, bytes: usize, to: &mut BytesMut) -> usize {
         let from = self.sent;
+        if *form == Form::Nothing {
+            self.sent += most.min(self.left());
+            return self.sent - from;
+        }
         while self.sent < self.len && self.sent - from < most && to.len() < bytes {
             to.put_u8(b'D');
             sized(to, |to| {

@@ -1,4 +1,4 @@
-//! The extended protocol: statements that are prepared, bound to values as portals, and run a part at a time.
+//! The extended protocol: statements that are prepared, and bound to values as portals.
 
 use std::sync::Arc;
 
@@ -6,19 +6,17 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Describe, Parse, ParseComplete, PortalSuspended,
-    TARGET_TYPE_BYTE_STATEMENT,
+    Bind, BindComplete, Close, CloseComplete, Describe, Parse, ParseComplete, TARGET_TYPE_BYTE_STATEMENT,
 };
-use pgwire::messages::response::{CommandComplete, EmptyQueryResponse};
 use weir_query::postgres::{Command, Scalar, Type, statements};
 use weir_query::{Caller, Described, Engine, Question, ScalarValue};
 
-use super::answering::{Answering, Client, Failure, columns, description};
+use super::answering::{Failure, columns, description};
 use super::commands::shown;
-use super::encode::Column;
 use super::parameters;
+use super::portals::Portal;
 use super::refusal::Refusal;
-use super::session::{Session, counted, tag};
+use super::session::Session;
 
 /// Statements and portals that a session may have, and the bytes of their texts and values.
 const MOST: usize = 1_000;
@@ -27,91 +25,27 @@ const MOST_BYTES: usize = 8 << 20;
 /// A statement that was prepared.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    text: String,
+    /// Where it is no question and has one in it, that one's.
+    pub(super) text: String,
     /// `None` where it says nothing.
-    command: Option<Command>,
+    pub(super) command: Option<Command>,
     parameters: Vec<Type>,
     /// The numbers of these types as the client said them, where it did: it wants to hear the same.
     oids: Vec<u32>,
-    /// The columns of its answer; `None` where it has none.
-    columns: Option<SchemaRef>,
+    /// The columns of its answer; `None` where it has none, or where that depends on a cursor.
+    pub(super) columns: Option<SchemaRef>,
 }
 
-/// A statement with its values.
-pub(super) struct Portal {
-    prepared: Arc<Prepared>,
-    question: Question,
-    /// How many bytes its values took.
-    bytes: usize,
-    columns: Vec<Column>,
-    state: State,
-}
-
-enum State {
-    Bound,
-    UnderWay(Box<Answering>),
-    Over,
-    /// The rest wasn't fetched in time.
-    GivenUp,
-}
-
-impl Portal {
-    pub(super) fn is_under_way(&self) -> bool {
-        matches!(self.state, State::UnderWay(_))
-    }
-
-    /// Drops the rest of its answer.
-    pub(super) fn give_up(&mut self) {
-        if self.is_under_way() {
-            self.state = State::GivenUp;
+impl Prepared {
+    /// A question without parameters, whose answer has these columns.
+    pub(super) fn question(text: String, columns: SchemaRef) -> Prepared {
+        Prepared {
+            text,
+            command: Some(Command::Ask),
+            parameters: Vec::new(),
+            oids: Vec::new(),
+            columns: Some(columns),
         }
-    }
-
-    /// What it does, where that is no question.
-    pub(super) fn command(&self) -> Option<Command> {
-        self.prepared.command.clone().filter(|command| *command != Command::Ask)
-    }
-
-    /// Sends at most so many rows of its answer; 0: all.
-    pub(super) async fn run(
-        &mut self,
-        engine: &Engine,
-        caller: &Caller,
-        most: i32,
-        client: &mut Client<'_, '_>,
-    ) -> Result<(), Failure> {
-        if self.prepared.command.is_none() {
-            client.wire.put(&EmptyQueryResponse::new())?;
-            return Ok(());
-        }
-        let tag = tag(&self.prepared.text);
-        let mut answering = match std::mem::replace(&mut self.state, State::Over) {
-            State::Bound => {
-                let answering = Answering::start(engine, caller, self.question.clone(), client).await?;
-                Box::new(answering.in_form(self.columns.clone())?)
-            }
-            State::UnderWay(answering) => answering,
-            State::Over => {
-                client.wire.put(&CommandComplete::new(counted(tag, 0)))?;
-                return Ok(());
-            }
-            State::GivenUp => {
-                return Err(Refusal::new(
-                    "57014",
-                    "limit.time: the rest of the answer was not fetched in time",
-                )
-                .into());
-            }
-        };
-        let before = answering.sent;
-        let most = usize::try_from(most).ok().filter(|most| *most > 0).unwrap_or(usize::MAX);
-        if answering.send(most, client).await? {
-            client.wire.put(&CommandComplete::new(counted(tag, answering.sent - before)))?;
-        } else {
-            client.wire.put(&PortalSuspended::new())?;
-            self.state = State::UnderWay(answering);
-        }
-        Ok(())
     }
 }
 
@@ -133,10 +67,12 @@ impl Session {
             Some(statement) => {
                 self.allow(&statement.command)?;
                 match &statement.command {
-                    Command::Ask => {
+                    Command::Ask | Command::Declare(_) => {
                         let question =
                             Question { text: statement.text, parameters: Vec::new(), limits: self.limits() };
-                        prepare(&self.engine, &self.caller, question, &parse.type_oids).await?
+                        let asked = prepare(&self.engine, &self.caller, question, &parse.type_oids).await?;
+                        let columns = asked.columns.filter(|_| statement.command == Command::Ask);
+                        Prepared { command: Some(statement.command), columns, ..asked }
                     }
                     command => {
                         let columns = match command {
@@ -167,7 +103,7 @@ impl Session {
         }
         let values =
             parameters::values(&prepared.parameters, &bind.parameter_format_codes, &bind.parameters)?;
-        let mut columns = prepared.columns.as_ref().map(columns).unwrap_or_default();
+        let mut columns = self.columns_of(&prepared).as_ref().map(columns).unwrap_or_default();
         match bind.result_column_format_codes.as_slice() {
             [] => {}
             [format] => columns.iter_mut().for_each(|column| column.is_binary = *format == 1),
@@ -180,7 +116,7 @@ impl Session {
             }
         }
         let question = Question { text: prepared.text.clone(), parameters: values, limits: self.limits() };
-        self.portals.insert(name, Portal { prepared, question, bytes, columns, state: State::Bound });
+        self.portals.insert(name, Portal::new(prepared, question, bytes, columns));
         self.wire.put(&BindComplete::new())?;
         Ok(())
     }
@@ -190,10 +126,12 @@ impl Session {
         let (schema, columns) = if asked.target_type == TARGET_TYPE_BYTE_STATEMENT {
             let prepared = self.named(name)?.clone();
             self.wire.put(&ParameterDescription::new(prepared.oids.clone()))?;
-            (prepared.columns.clone(), prepared.columns.as_ref().map(columns).unwrap_or_default())
+            let schema = self.columns_of(&prepared);
+            let columns = schema.as_ref().map(columns).unwrap_or_default();
+            (schema, columns)
         } else {
             let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-            (portal.prepared.columns.clone(), portal.columns.clone())
+            (self.columns_of(&portal.prepared), portal.columns.clone())
         };
         match schema {
             Some(schema) => self.wire.put(&description(&schema, &columns))?,
@@ -213,6 +151,16 @@ impl Session {
         Ok(())
     }
 
+    /// The columns of a statement's answer, where it has one: a `FETCH` has its cursor's.
+    fn columns_of(&self, prepared: &Prepared) -> Option<SchemaRef> {
+        match &prepared.command {
+            Some(Command::Fetch(fetch)) if !fetch.is_move => {
+                self.portals.get(&fetch.cursor)?.prepared.columns.clone()
+            }
+            _ => prepared.columns.clone(),
+        }
+    }
+
     fn named(&self, name: &str) -> Result<&Arc<Prepared>, Refusal> {
         let missing = || Refusal::new("26000", format!("prepared statement {name:?} does not exist"));
         self.prepared.get(name).ok_or_else(missing)
@@ -224,7 +172,7 @@ impl Session {
     }
 
     /// Whether there is room for one more statement or portal of so many bytes.
-    fn room(&self, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn room(&self, bytes: usize) -> Result<(), Refusal> {
         let kept: usize = self.prepared.values().map(|prepared| prepared.text.len()).sum();
         let bound: usize = self.portals.values().map(|portal| portal.bytes).sum();
         if self.prepared.len() + self.portals.len() >= MOST || kept + bound + bytes > MOST_BYTES {
@@ -278,13 +226,7 @@ async fn prepare(
         None | Some(0 | 705) => kind.oid(),
         Some(oid) => *oid,
     });
-    Ok(Prepared {
-        text: question.text,
-        command: Some(Command::Ask),
-        oids: told.collect(),
-        parameters: types,
-        columns: Some(columns),
-    })
+    Ok(Prepared { oids: told.collect(), parameters: types, ..Prepared::question(question.text, columns) })
 }
 
 fn unknown(index: usize, oid: u32) -> Refusal {

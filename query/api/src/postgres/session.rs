@@ -5,26 +5,26 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pgwire::messages::PgWireFrontendMessage as Said;
 use pgwire::messages::response::{CommandComplete, EmptyQueryResponse, ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey};
+use tokio::sync::futures::Notified;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use weir_query::postgres::{self, Command, Settings, statements};
 use weir_query::{Caller, Engine, Lowered, Question};
 
 use super::answering::{Answering, Client, Failure, columns, description};
 use super::cancel::Place;
-use super::extended::{Portal, Prepared};
+use super::encode::Form;
+use super::extended::Prepared;
+use super::portals::Portal;
 use super::refusal::Refusal;
 use super::wire::{PIECE_BYTES, Wire};
 use crate::Api;
-
-/// An answer of which the rest isn't fetched for so long is given up, and its turn with it.
-const FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// A client, and what is known of it.
 pub(super) struct Session {
@@ -70,7 +70,9 @@ impl Session {
     /// When the connection fails, or what comes can't be read.
     pub(super) async fn run(&mut self, mut stop: watch::Receiver<bool>) -> io::Result<()> {
         loop {
-            let is_fetched_later = self.portals.values().any(Portal::is_under_way);
+            // Also where a client talks on about other things.
+            self.portals.values_mut().for_each(Portal::give_up_forgotten);
+            let is_forgotten_at = self.portals.values().filter_map(Portal::is_forgotten_at).min();
             let message = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => {
@@ -79,10 +81,7 @@ impl Session {
                     return self.wire.flush().await;
                 }
                 message = self.wire.next() => message,
-                () = tokio::time::sleep(FORGOTTEN), if is_fetched_later => {
-                    self.portals.values_mut().for_each(Portal::give_up);
-                    continue;
-                }
+                () = reached(is_forgotten_at) => continue,
             };
             let message = match message {
                 Ok(Some(Said::Terminate(_)) | None) => return Ok(()),
@@ -124,7 +123,7 @@ impl Session {
             Err(Failure::Gone(err)) => return Err(err),
             Err(Failure::Refused(refusal)) => {
                 self.wire.put(&refusal.message(false))?;
-                self.portals.clear();
+                self.transaction_ends(false);
                 if self.transaction == TransactionStatus::Transaction {
                     self.transaction = TransactionStatus::Error;
                 }
@@ -140,7 +139,7 @@ impl Session {
 
     async fn synced(&mut self) -> io::Result<()> {
         if self.transaction == TransactionStatus::Idle {
-            self.portals.clear();
+            self.transaction_ends(true);
         }
         self.ready().await
     }
@@ -156,44 +155,73 @@ impl Session {
         if statements.is_empty() {
             self.wire.put(&EmptyQueryResponse::new())?;
         }
+        // PostgreSQL takes them for one transaction.
+        let is_block = statements.len() > 1;
+        let place = self.place.cancelled.clone();
+        let mut cancelled = pin!(place.notified());
+        cancelled.as_mut().enable();
         for statement in statements {
             self.allow(&statement.command)?;
-            if statement.command != Command::Ask {
-                self.command(&statement.command, true)?;
-                continue;
-            }
-            let tag = tag(&statement.text);
+            let cancelled = cancelled.as_mut();
             let question = Question { text: statement.text, parameters: Vec::new(), limits: self.limits() };
-            let place = self.place.cancelled.clone();
-            let mut cancelled = pin!(place.notified());
-            cancelled.as_mut().enable();
-            let mut client = Client { wire: &mut self.wire, cancelled };
-            let answering = Answering::start(&self.engine, &self.caller, question, &mut client).await?;
-            let columns = columns(answering.schema());
-            client.wire.put(&description(answering.schema(), &columns))?;
-            let mut answering = answering.in_form(columns)?;
-            answering.send(usize::MAX, &mut client).await?;
-            self.wire.put(&CommandComplete::new(counted(tag, answering.sent)))?;
+            match &statement.command {
+                Command::Ask => self.answer(question, cancelled).await?,
+                Command::Declare(declare) => {
+                    self.declare(declare, question, 0, is_block, cancelled).await?;
+                }
+                Command::Fetch(fetch) => self.fetch(fetch, None, cancelled).await?,
+                command => self.command(command, true)?,
+            }
         }
+        if self.transaction == TransactionStatus::Idle {
+            self.transaction_ends(true);
+        }
+        Ok(())
+    }
+
+    /// Answers a question at once, as text.
+    async fn answer(&mut self, question: Question, cancelled: Pin<&mut Notified<'_>>) -> Result<(), Failure> {
+        let tag = tag(&question.text);
+        let mut client = Client { wire: &mut self.wire, cancelled };
+        let answering = Answering::start(&self.engine, &self.caller, question, &mut client).await?;
+        let columns = columns(answering.schema());
+        client.wire.put(&description(answering.schema(), &columns))?;
+        let mut answering = answering.in_form(columns)?;
+        answering.send(usize::MAX, &Form::Rows, &mut client).await?;
+        self.wire.put(&CommandComplete::new(counted(tag, answering.sent)))?;
         Ok(())
     }
 
     /// Runs the portal that `Execute` names.
     async fn execute(&mut self, execute: &pgwire::messages::extendedquery::Execute) -> Result<(), Failure> {
         let name = execute.name.clone().unwrap_or_default();
+        let most = usize::try_from(execute.max_rows).ok().filter(|most| *most > 0).unwrap_or(usize::MAX);
         let mut portal = self.taken(&name)?;
+        let done = self.run_portal(&mut portal, most).await;
+        // What it declared may be called as it is.
+        self.portals.entry(name).or_insert(portal);
+        done
+    }
+
+    async fn run_portal(&mut self, portal: &mut Portal, most: usize) -> Result<(), Failure> {
         let place = self.place.cancelled.clone();
         let mut cancelled = pin!(place.notified());
         cancelled.as_mut().enable();
-        if let Some(command) = portal.command() {
-            self.allow(&command)?;
-            self.command(&command, false)?;
-        } else {
-            let mut client = Client { wire: &mut self.wire, cancelled };
-            portal.run(&self.engine, &self.caller, execute.max_rows, &mut client).await?;
+        let command = portal.command();
+        if let Some(command) = &command {
+            self.allow(command)?;
         }
-        self.portals.insert(name, portal);
-        Ok(())
+        match command {
+            None => {
+                let mut client = Client { wire: &mut self.wire, cancelled };
+                portal.run((&self.engine, &self.caller), most, &mut client).await
+            }
+            Some(Command::Declare(declare)) => {
+                self.declare(&declare, portal.question.clone(), portal.bytes, false, cancelled).await
+            }
+            Some(Command::Fetch(fetch)) => self.fetch(&fetch, Some((portal, most)), cancelled).await,
+            Some(command) => self.command(&command, false),
+        }
     }
 
     /// What this session's questions may cost.
@@ -231,6 +259,14 @@ impl Session {
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // Nobody is left to say so: it has stopped.
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Until then, where there is such a time.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What PostgreSQL calls a question when it was answered.

@@ -92,6 +92,27 @@ with connection.cursor() as cursor:
     rows = [value for (value,) in cursor.stream("SELECT value FROM generate_series(1, 100000) ORDER BY value", size=1)]
     assert rows == list(range(1, 100001)), len(rows)
 
+# The same by cursors with names, which go with their transactions unless they are held.
+connection.autocommit = False
+for binary in (False, True):
+    with connection.cursor(name="rows", binary=binary) as cursor:
+        cursor.itersize = 1000
+        cursor.execute("SELECT value FROM generate_series(1, 100000) WHERE value <= %s ORDER BY value", (10000,))
+        assert [column.type_code for column in cursor.description] == [20], cursor.description
+        assert cursor.fetchone() == (1,) and cursor.fetchmany(2) == [(2,), (3,)]
+        cursor.scroll(5)
+        assert [value for (value,) in cursor] == list(range(9, 10001)), binary
+        assert cursor.fetchone() is None
+with connection.cursor(name="held", withhold=True) as cursor:
+    cursor.execute("SELECT 'a' UNION ALL SELECT 'a'")
+    connection.commit()
+    assert cursor.fetchall() == [("a",), ("a",)]
+connection.commit()
+refused("FETCH 1 FROM held", "34000")
+connection.rollback()
+connection.autocommit = True
+refused("DECLARE c CURSOR FOR SELECT 1", "25P01")
+
 # What is wrong has its state, code and hint; nothing can be changed.
 refused("SELECT clint_ip FROM flows", "42703", "sql.unknown_column", "did you mean client_ip?")
 refused("DROP TABLE flows", "25006", "sql.read_only")

@@ -47,7 +47,7 @@ impl Door {
     }
 
     /// What psql says of one that must fail, everything that the server told.
-    async fn refused(&self, sql: &str) -> String {
+    pub(super) async fn refused(&self, sql: &str) -> String {
         let output = self.psql(&["-At", "-v", "VERBOSITY=verbose", "-c", sql]).await;
         let (out, err) = texts(&output);
         assert!(!output.status.success(), "{sql} was answered: {out}");
@@ -55,7 +55,7 @@ impl Door {
     }
 
     /// A connection that has begun, its greeting read.
-    async fn raw(&self) -> TcpStream {
+    pub(super) async fn raw(&self) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(b"\0\0\0\x12\0\x03\0\0user\0ann\0\0").await.unwrap();
         let mut greeting = Vec::new();

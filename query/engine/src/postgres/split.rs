@@ -5,7 +5,9 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use super::cursors::{self, Declare, Fetch};
 use super::settings::Settings;
+use super::words::Words;
 use crate::error::QueryError;
 
 /// So many statements may come as one text: each is a copy of it, so that places in it stay what they are.
@@ -19,7 +21,7 @@ const SETTINGS: &str = "SELECT name, setting, short_desc AS description FROM pg_
 /// One statement of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// The statement where it stood in the text: what was before it is blank.
+    /// The statement where it stood in the text: what was before it is blank. Of one that has a question in it, only the question.
     pub text: String,
     /// What it wants.
     pub command: Command,
@@ -54,8 +56,12 @@ pub enum Command {
     Discard,
     /// `DEALLOCATE name`; `None` is all.
     Deallocate(Option<String>),
-    /// `CLOSE ALL`.
-    Close,
+    /// `DECLARE name CURSOR FOR …`.
+    Declare(Declare),
+    /// `FETCH … FROM name`, `MOVE … FROM name`.
+    Fetch(Fetch),
+    /// `CLOSE name`; `None` is all.
+    Close(Option<String>),
     /// `UNLISTEN *`.
     Unlisten,
 }
@@ -76,16 +82,28 @@ impl Command {
             Command::Discard => "DISCARD ALL",
             Command::Deallocate(None) => "DEALLOCATE ALL",
             Command::Deallocate(Some(_)) => "DEALLOCATE",
-            Command::Close => "CLOSE CURSOR ALL",
+            Command::Declare(_) => "DECLARE CURSOR",
+            Command::Fetch(fetch) if fetch.is_move => "MOVE",
+            Command::Fetch(_) => "FETCH",
+            Command::Close(None) => "CLOSE CURSOR ALL",
+            Command::Close(Some(_)) => "CLOSE CURSOR",
             Command::Unlisten => "UNLISTEN",
         }
     }
 }
 
+/// Which part of a statement is its question.
+enum Asked {
+    All,
+    From(Location),
+    /// Another text.
+    Told(String),
+}
+
 /// The statements of a text; none where it says nothing.
 ///
 /// # Errors
-/// `sql.syntax` where a quote has no end, `sql.several` where there are too many.
+/// `sql.syntax` where a quote has no end or a statement that the engine never sees isn't whole, `sql.several` where there are too many.
 pub fn statements(text: &str) -> Result<Vec<Statement>, QueryError> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().map_err(|err| {
         let err = ParserError::TokenizerError(err.to_string());
@@ -96,10 +114,9 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, QueryError> {
     for part in tokens.split_inclusive(|token| token.token == Token::SemiColon) {
         let ended = part.last().filter(|token| token.token == Token::SemiColon);
         let until = ended.map_or(text.len(), |end| offset(text, end.span.start));
-        let words: Vec<&Token> = part
+        let words: Vec<&TokenWithSpan> = part
             .iter()
-            .map(|TokenWithSpan { token, .. }| token)
-            .filter(|token| !matches!(token, Token::Whitespace(_) | Token::SemiColon | Token::EOF))
+            .filter(|word| !matches!(word.token, Token::Whitespace(_) | Token::SemiColon | Token::EOF))
             .collect();
         if !words.is_empty() {
             if statements.len() == MOST || statements.len() * text.len() > MOST_BYTES {
@@ -108,18 +125,23 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, QueryError> {
                     format!("more than {MOST} statements at once"),
                 ));
             }
-            let before = text[..from].chars().map(|c| if c == '\n' { '\n' } else { ' ' });
-            let text: String = before.chain(text[from..until].chars()).collect();
-            let is_show_all = words.len() == 2
-                && [("SHOW", 0), ("ALL", 1)]
-                    .iter()
-                    .all(|(word, at)| said(words[*at]).eq_ignore_ascii_case(word));
-            let text = if is_show_all { SETTINGS.to_owned() } else { text };
-            statements.push(Statement { text, command: command(&words) });
+            let (command, asked) = command(&words)?;
+            let text = match asked {
+                Asked::All => alone(text, from, until),
+                Asked::From(place) => alone(text, offset(text, place), until),
+                Asked::Told(text) => text,
+            };
+            statements.push(Statement { text, command });
         }
         from = (until + 1).min(text.len());
     }
     Ok(statements)
+}
+
+/// A part of a text, where it stood.
+fn alone(text: &str, from: usize, until: usize) -> String {
+    let before = text[..from].chars().map(|c| if c == '\n' { '\n' } else { ' ' });
+    before.chain(text[from..until].chars()).collect()
 }
 
 /// Where a place lies, in bytes.
@@ -129,7 +151,28 @@ fn offset(text: &str, place: Location) -> usize {
     column.map_or(text.len(), |(column, _)| line + column)
 }
 
-fn command(words: &[&Token]) -> Command {
+fn command(words: &[&TokenWithSpan]) -> Result<(Command, Asked), QueryError> {
+    let rest = || Words::new(&words[1..]);
+    let first = said(&words[0].token).to_ascii_uppercase();
+    Ok(match first.as_str() {
+        "DECLARE" => {
+            let (declare, question) = cursors::declare(rest())?;
+            (declare, Asked::From(question))
+        }
+        "FETCH" | "MOVE" => (cursors::fetch(rest(), first == "MOVE")?, Asked::All),
+        "CLOSE" => (cursors::close(rest())?, Asked::All),
+        "SHOW" if words.len() == 2 && said(&words[1].token).eq_ignore_ascii_case("ALL") => {
+            (Command::Ask, Asked::Told(SETTINGS.to_owned()))
+        }
+        _ => {
+            let words: Vec<&Token> = words.iter().map(|word| &word.token).collect();
+            (plain(&words), Asked::All)
+        }
+    })
+}
+
+/// One whose words stand where they always do.
+fn plain(words: &[&Token]) -> Command {
     let upper: Vec<String> = words.iter().map(|word| said(word).to_ascii_uppercase()).collect();
     let upper: Vec<&str> = upper.iter().map(String::as_str).collect();
     let rest = |from: usize| words[from..].iter().map(|word| said(word)).collect::<String>();
@@ -155,7 +198,6 @@ fn command(words: &[&Token]) -> Command {
         ["DEALLOCATE", "ALL"] | ["DEALLOCATE", "PREPARE", "ALL"] => Command::Deallocate(None),
         ["DEALLOCATE", "PREPARE", _] => Command::Deallocate(Some(rest(2))),
         ["DEALLOCATE", _] => Command::Deallocate(Some(rest(1))),
-        ["CLOSE", "ALL"] => Command::Close,
         ["UNLISTEN", ..] => Command::Unlisten,
         _ => Command::Ask,
     }
