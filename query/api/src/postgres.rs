@@ -11,6 +11,7 @@
 //! | `portals.rs`    | answers that are asked for a part at a time                                 |
 //! | `cursors.rs`    | the same by `DECLARE`, `FETCH` and `CLOSE`                                  |
 //! | `answering.rs`  | an answer on its way, as fast as the client takes it                        |
+//! | `copy.rs`       | `COPY … TO STDOUT`                                                          |
 //! | `parameters.rs` | values of `$1`, `$2` …                                                      |
 //! | `encode/`       | rows as text and binary                                                     |
 //! | `refusal.rs`    | the engine's codes as `SQLSTATE`s                                           |
@@ -21,6 +22,7 @@
 mod answering;
 mod cancel;
 mod commands;
+mod copy;
 mod cursors;
 mod encode;
 mod extended;

@@ -20,6 +20,8 @@ mod leaving;
 mod postgres;
 #[path = "api/postgres_catalogue.rs"]
 mod postgres_catalogue;
+#[path = "api/postgres_copy.rs"]
+mod postgres_copy;
 #[path = "api/postgres_cursors.rs"]
 mod postgres_cursors;
 #[path = "api/sql.rs"]

@@ -5,6 +5,7 @@
 //! | `split.rs`     | a text → its statements: questions, and what only clients send               |
 //! | `words.rs`     | the words of one of them                                                     |
 //! | `cursors.rs`   | `DECLARE`, `FETCH`, `CLOSE`                                                  |
+//! | `copy.rs`      | `COPY … TO STDOUT`                                                           |
 //! | `settings.rs`  | what a session has set                                                       |
 //! | `types.rs`     | Arrow's types in PostgreSQL's words                                          |
 //! | `catalog/`     | `pg_catalog` and `information_schema`, in memory                             |
@@ -14,6 +15,7 @@
 //! Only questions that come by a [`Session`] see any of it: those by other doors have neither these tables nor functions.
 
 mod catalog;
+mod copy;
 mod cursors;
 mod functions;
 mod rewrite;
@@ -30,6 +32,7 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Parsed;
 
+pub use copy::{CopyKind, CopyOut, Quoted};
 pub use cursors::{Declare, Fetch, Steps};
 pub use settings::{SettingError, Settings};
 pub use split::{Command, Statement, statements};

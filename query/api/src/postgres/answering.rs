@@ -116,7 +116,7 @@ impl Answering {
     pub(super) async fn send(
         &mut self,
         most: usize,
-        form: &Form,
+        form: &mut Form,
         client: &mut Client<'_, '_>,
     ) -> Result<bool, Failure> {
         let mut room = most;

@@ -60,6 +60,7 @@ impl Session {
             Command::Ask
             | Command::Declare(_)
             | Command::Fetch(_)
+            | Command::Copy(_)
             | Command::SetTransaction
             | Command::RollbackTo
             | Command::Savepoint
@@ -78,7 +79,7 @@ impl Session {
         }
         let rows = Rows::new(&batch, &columns);
         let mut rows = rows.map_err(|err| Refusal::new("XX000", err.to_string()))?;
-        rows.write(&Form::Rows, 1, usize::MAX, &mut self.wire.unsent);
+        rows.write(&mut Form::Rows, 1, usize::MAX, &mut self.wire.unsent);
         Ok(())
     }
 }

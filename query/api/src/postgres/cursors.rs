@@ -75,7 +75,7 @@ impl Session {
             (Steps::Forward(0), true) if !fetch.is_move => return Err(only_forward().into()),
             (Steps::Forward(wanted), _) => wanted,
         };
-        let form = if fetch.is_move { Form::Nothing } else { Form::Rows };
+        let mut form = if fetch.is_move { Form::Nothing } else { Form::Rows };
         let (wanted, most, columns) = match &portal {
             Some((portal, most)) if !fetch.is_move => {
                 (portal.wanted.unwrap_or(wanted), *most, portal.columns.clone())
@@ -94,7 +94,7 @@ impl Session {
             let asking = (&self.engine, &self.caller);
             let mut client = Client { wire: &mut self.wire, cancelled };
             let (count, is_over) =
-                cursor.advance(asking, wanted.min(most), &form, columns, &mut client).await?;
+                cursor.advance(asking, wanted.min(most), &mut form, columns, &mut client).await?;
             let left = wanted - count as usize;
             if let Some((portal, _)) = &mut portal {
                 portal.wanted = Some(if is_over { 0 } else { left });

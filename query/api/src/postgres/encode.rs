@@ -1,6 +1,7 @@
 //! Rows of Arrow batches → `DataRow` messages, each value as text or binary as its column was asked for. Written straight into
 //! what is sent: pgwire's own message would copy each row once more.
 
+mod copy;
 pub(super) mod numeric;
 mod text;
 
@@ -18,6 +19,8 @@ use weir_query::postgres::{Scalar, Type};
 use super::{EPOCH_DAYS, EPOCH_US};
 use crate::encode::values;
 
+pub(super) use copy::CopyForm;
+
 /// How a column's values are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Column {
@@ -30,6 +33,8 @@ pub(super) struct Column {
 pub(super) enum Form {
     /// Each is a `DataRow`.
     Rows,
+    /// Each is a `CopyData`.
+    Copy(CopyForm),
     /// They are passed over.
     Nothing,
 }
@@ -67,23 +72,31 @@ impl Rows {
     }
 
     /// Writes rows until `most` of them, all, or about `bytes` are there; gives how many.
-    pub(super) fn write(&mut self, form: &Form, most: usize, bytes: usize, to: &mut BytesMut) -> usize {
+    pub(super) fn write(&mut self, form: &mut Form, most: usize, bytes: usize, to: &mut BytesMut) -> usize {
         let from = self.sent;
-        if *form == Form::Nothing {
-            self.sent += most.min(self.left());
-            return self.sent - from;
-        }
         while self.sent < self.len && self.sent - from < most && to.len() < bytes {
-            to.put_u8(b'D');
-            sized(to, |to| {
-                to.put_u16(self.columns.len() as u16);
-                for (column, array) in &self.columns {
-                    value(array, self.sent, *column, to);
+            match form {
+                Form::Rows => self.row(to),
+                Form::Copy(form) => form.row(&self.columns, self.sent, to),
+                Form::Nothing => {
+                    self.sent += (most - (self.sent - from)).min(self.left());
+                    break;
                 }
-            });
+            }
             self.sent += 1;
         }
         self.sent - from
+    }
+
+    /// Writes the next row.
+    fn row(&self, to: &mut BytesMut) {
+        to.put_u8(b'D');
+        sized(to, |to| {
+            to.put_u16(self.columns.len() as u16);
+            for (column, array) in &self.columns {
+                value(array, self.sent, *column, to);
+            }
+        });
     }
 }
 
@@ -118,12 +131,20 @@ fn value(array: &ArrayRef, row: usize, column: Column, to: &mut BytesMut) {
     to.put_i32(0);
     match (column.kind.is_list, column.is_binary) {
         (true, true) => list(&array.as_list::<i32>().value(row), column.kind.scalar, to),
-        (true, false) => text::list(&array.as_list::<i32>().value(row), column.kind.scalar, to),
         (false, true) => binary(array, row, column.kind.scalar, to),
-        (false, false) => text::value(array, row, column.kind.scalar, to),
+        (_, false) => written(array, row, column.kind, to),
     }
     let length = (to.len() - at - 4) as i32;
     to[at..at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// A value that is there, as text.
+fn written(array: &ArrayRef, row: usize, kind: Type, to: &mut BytesMut) {
+    if kind.is_list {
+        text::list(&array.as_list::<i32>().value(row), kind.scalar, to);
+    } else {
+        text::value(array, row, kind.scalar, to);
+    }
 }
 
 /// A value as its type's binary form has it (`…send` of PostgreSQL's types).

@@ -13,6 +13,7 @@ use weir_query::{Caller, Described, Engine, Question, ScalarValue};
 
 use super::answering::{Failure, columns, description};
 use super::commands::shown;
+use super::copy::placed;
 use super::parameters;
 use super::portals::Portal;
 use super::refusal::Refusal;
@@ -67,10 +68,14 @@ impl Session {
             Some(statement) => {
                 self.allow(&statement.command)?;
                 match &statement.command {
-                    Command::Ask | Command::Declare(_) => {
+                    Command::Ask | Command::Declare(_) | Command::Copy(_) => {
                         let question =
                             Question { text: statement.text, parameters: Vec::new(), limits: self.limits() };
-                        let asked = prepare(&self.engine, &self.caller, question, &parse.type_oids).await?;
+                        let asked = prepare(&self.engine, &self.caller, question, &parse.type_oids).await;
+                        let asked = match &statement.command {
+                            Command::Copy(copy) => asked.map_err(|failure| placed(copy, failure))?,
+                            _ => asked?,
+                        };
                         let columns = asked.columns.filter(|_| statement.command == Command::Ask);
                         Prepared { command: Some(statement.command), columns, ..asked }
                     }

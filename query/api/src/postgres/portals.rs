@@ -140,7 +140,7 @@ impl Portal {
             return Ok(());
         }
         let columns = self.columns.clone();
-        let (sent, is_over) = self.advance(asking, most, &Form::Rows, columns, client).await?;
+        let (sent, is_over) = self.advance(asking, most, &mut Form::Rows, columns, client).await?;
         if is_over {
             client.wire.put(&CommandComplete::new(counted(tag(&self.prepared.text), sent)))?;
         } else {
@@ -154,7 +154,7 @@ impl Portal {
         &mut self,
         (engine, caller): (&Engine, &Caller),
         most: usize,
-        form: &Form,
+        form: &mut Form,
         columns: Vec<Column>,
         client: &mut Client<'_, '_>,
     ) -> Result<(u64, bool), Failure> {

@@ -170,6 +170,7 @@ impl Session {
                     self.declare(declare, question, 0, is_block, cancelled).await?;
                 }
                 Command::Fetch(fetch) => self.fetch(fetch, None, cancelled).await?,
+                Command::Copy(copy) => self.copy(copy, question, cancelled).await?,
                 command => self.command(command, true)?,
             }
         }
@@ -187,7 +188,7 @@ impl Session {
         let columns = columns(answering.schema());
         client.wire.put(&description(answering.schema(), &columns))?;
         let mut answering = answering.in_form(columns)?;
-        answering.send(usize::MAX, &Form::Rows, &mut client).await?;
+        answering.send(usize::MAX, &mut Form::Rows, &mut client).await?;
         self.wire.put(&CommandComplete::new(counted(tag, answering.sent)))?;
         Ok(())
     }
@@ -220,6 +221,7 @@ impl Session {
                 self.declare(&declare, portal.question.clone(), portal.bytes, false, cancelled).await
             }
             Some(Command::Fetch(fetch)) => self.fetch(&fetch, Some((portal, most)), cancelled).await,
+            Some(Command::Copy(copy)) => self.copy(&copy, portal.question.clone(), cancelled).await,
             Some(command) => self.command(&command, false),
         }
     }

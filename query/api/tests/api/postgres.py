@@ -113,6 +113,21 @@ connection.rollback()
 connection.autocommit = True
 refused("DECLARE c CURSOR FOR SELECT 1", "25P01")
 
+# Rows as a file: as text, and in binary as readers of whole tables want it.
+with connection.cursor() as cursor:
+    with cursor.copy("COPY (SELECT value, NULL, 'a\tb' FROM generate_series(1, 3) ORDER BY value) TO STDOUT") as copy:
+        assert list(copy.rows()) == [(str(value), None, "a\tb") for value in (1, 2, 3)]
+    for rows in (3, 0):
+        with cursor.copy(f"COPY (SELECT value, NULL, 'a', ['x'] FROM generate_series(1, {rows}) ORDER BY value) TO STDOUT (FORMAT BINARY)") as copy:
+            copy.set_types(["int8", "text", "text", "text[]"])
+            assert list(copy.rows()) == [(value, None, "a", ["x"]) for value in range(1, rows + 1)]
+    with cursor.copy("COPY flows (client_process, client_bytes) TO STDOUT (FORMAT csv, HEADER)") as copy:
+        lines = b"".join(copy).decode().splitlines()
+        assert lines[0] == "client_process,client_bytes" and len(lines) == 11, lines
+    with cursor.copy("COPY (SELECT value FROM generate_series(1, 9) WHERE value > %s) TO STDOUT", (7,)) as copy:
+        assert sorted(copy.rows()) == [("8",), ("9",)]
+assert ask("SELECT 1") == [(1,)]
+
 # What is wrong has its state, code and hint; nothing can be changed.
 refused("SELECT clint_ip FROM flows", "42703", "sql.unknown_column", "did you mean client_ip?")
 refused("DROP TABLE flows", "25006", "sql.read_only")
@@ -120,7 +135,7 @@ refused("INSERT INTO flows (node) VALUES (%s)", "25006", parameters=("x",))
 refused("SELECT 1; SELECT %s", "42601", parameters=(1,))
 refused("SELECT count(*) FROM flows WHERE time > %s", "22P02", "sql.parameter", parameters=("soon",))
 refused("SELECT 100 / (value - 60000) FROM generate_series(1, 100000)", "42000", "ivide by zero")
-refused("COPY flows TO STDOUT", "25006")
+refused("COPY flows FROM STDIN", "25006")
 
 # A transaction remembers its error until it ends.
 connection.autocommit = False

@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use super::copy::{self, CopyOut};
 use super::cursors::{self, Declare, Fetch};
 use super::settings::Settings;
 use super::words::Words;
@@ -62,6 +63,8 @@ pub enum Command {
     Fetch(Fetch),
     /// `CLOSE name`; `None` is all.
     Close(Option<String>),
+    /// `COPY … TO STDOUT`.
+    Copy(CopyOut),
     /// `UNLISTEN *`.
     Unlisten,
 }
@@ -87,15 +90,17 @@ impl Command {
             Command::Fetch(_) => "FETCH",
             Command::Close(None) => "CLOSE CURSOR ALL",
             Command::Close(Some(_)) => "CLOSE CURSOR",
+            Command::Copy(_) => "COPY",
             Command::Unlisten => "UNLISTEN",
         }
     }
 }
 
 /// Which part of a statement is its question.
-enum Asked {
+pub(super) enum Asked {
     All,
-    From(Location),
+    /// From here on, to there or to its end.
+    Part(Location, Option<Location>),
     /// Another text.
     Told(String),
 }
@@ -128,7 +133,9 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, QueryError> {
             let (command, asked) = command(&words)?;
             let text = match asked {
                 Asked::All => alone(text, from, until),
-                Asked::From(place) => alone(text, offset(text, place), until),
+                Asked::Part(from, end) => {
+                    alone(text, offset(text, from), end.map_or(until, |end| offset(text, end)))
+                }
                 Asked::Told(text) => text,
             };
             statements.push(Statement { text, command });
@@ -157,8 +164,9 @@ fn command(words: &[&TokenWithSpan]) -> Result<(Command, Asked), QueryError> {
     Ok(match first.as_str() {
         "DECLARE" => {
             let (declare, question) = cursors::declare(rest())?;
-            (declare, Asked::From(question))
+            (declare, Asked::Part(question, None))
         }
+        "COPY" => copy::copy(rest())?.unwrap_or((Command::Ask, Asked::All)),
         "FETCH" | "MOVE" => (cursors::fetch(rest(), first == "MOVE")?, Asked::All),
         "CLOSE" => (cursors::close(rest())?, Asked::All),
         "SHOW" if words.len() == 2 && said(&words[1].token).eq_ignore_ascii_case("ALL") => {

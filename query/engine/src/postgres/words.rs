@@ -47,9 +47,14 @@ impl<'a> Words<'a> {
         is
     }
 
+    /// Whether the next one is this sign.
+    pub(super) fn is_sign(&self, sign: &Token) -> bool {
+        self.words.first().is_some_and(|word| word.token == *sign)
+    }
+
     /// Reads this sign, where it is the next.
     pub(super) fn has_sign(&mut self, sign: &Token) -> bool {
-        let is = self.words.first().is_some_and(|word| word.token == *sign);
+        let is = self.is_sign(sign);
         if is {
             self.next();
         }
@@ -71,6 +76,44 @@ impl<'a> Words<'a> {
         };
         self.next();
         Ok(if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() })
+    }
+
+    /// Names between commas.
+    pub(super) fn names(&mut self) -> Result<Vec<String>, QueryError> {
+        let mut names = vec![self.name()?];
+        while self.has_sign(&Token::Comma) {
+            names.push(self.name()?);
+        }
+        Ok(names)
+    }
+
+    /// A text, a word or a number: what it says.
+    pub(super) fn told(&mut self) -> Result<String, QueryError> {
+        let told = match self.words.first().map(|word| &word.token) {
+            Some(Token::Word(word)) => word.value.clone(),
+            Some(
+                Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) | Token::Number(text, _),
+            ) => text.clone(),
+            _ => return Err(self.unexpected("a value")),
+        };
+        self.next();
+        Ok(told)
+    }
+
+    /// Reads on past the end of a parenthesis that was opened before; gives where that end stands.
+    pub(super) fn past_parenthesis(&mut self) -> Option<Location> {
+        let mut depth = 1;
+        loop {
+            let place = self.place()?;
+            match self.next()? {
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return Some(place);
+            }
+        }
     }
 
     /// A whole number, and whether it is below zero; `None` where none is next.

@@ -20,7 +20,7 @@ fn encoded(array: impl Array + 'static) -> (String, Vec<u8>) {
         let batch = RecordBatch::try_from_iter([("x", array.clone())]).expect("a batch");
         let mut rows = Rows::new(&batch, &[Column { kind, is_binary }]).expect("rows");
         let mut bytes = BytesMut::new();
-        assert_eq!(rows.write(&Form::Rows, 1, usize::MAX, &mut bytes), 1);
+        assert_eq!(rows.write(&mut Form::Rows, 1, usize::MAX, &mut bytes), 1);
         // D, length, one column, its length.
         bytes.split_off(11).to_vec()
     });
@@ -91,8 +91,8 @@ fn rows_are_written_up_to_a_number_and_a_size() {
         [DataType::Int64, DataType::Null].map(|kind| Column { kind: Type::of_data(&kind), is_binary: false });
     let mut rows = Rows::new(&batch, &columns).expect("rows");
     let mut bytes = BytesMut::new();
-    assert_eq!((rows.write(&Form::Rows, 3, usize::MAX, &mut bytes), rows.left()), (3, 7));
+    assert_eq!((rows.write(&mut Form::Rows, 3, usize::MAX, &mut bytes), rows.left()), (3, 7));
     assert_eq!(bytes.len(), 3 * (1 + 4 + 2 + 4 + 1 + 4));
     bytes.clear();
-    assert_eq!((rows.write(&Form::Rows, usize::MAX, 1, &mut bytes), rows.left()), (1, 6), "at least one");
+    assert_eq!((rows.write(&mut Form::Rows, usize::MAX, 1, &mut bytes), rows.left()), (1, 6), "at least one");
 }
