@@ -157,15 +157,58 @@ async fn psql_describes_what_there_is() {
         assert!(said.contains(wanted), "{command}: {said}");
     }
     // There is nothing of the kind, and that is the answer.
-    for command in
-        [r"\df", r"\di", r"\dv", r"\ds", r"\dx", r"\dT", r"\dp flows", r"\db", r"\dd", r"\dC", r"\des"]
-    {
+    for command in [r"\di", r"\dv", r"\ds", r"\dx", r"\dT", r"\dp flows", r"\db", r"\dd", r"\dC", r"\des"] {
         let output = door.psql(&["-At", "-c", command]).await;
         let (out, err) = texts(&output);
         assert!(output.status.success() && !err.contains("ERROR"), "{command}: {out}\n{err}");
     }
     let unknown = texts(&door.psql(&["-At", "-c", r"\d tea"]).await);
     assert!(unknown.1.contains("Did not find any relation"), "{unknown:?}");
+}
+
+/// Weir's own without being asked for more, as psql shows a database's own functions; DataFusion's with `S`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psql_lists_functions() {
+    let world = World::new().await;
+    let door = Door::of(&world).await;
+    let listed = door.said(r"\df").await;
+    let lines: Vec<&str> = listed.lines().collect();
+    for line in [
+        "public|cidr_contains|boolean|network text, address text|func",
+        "public|dns_suffix|text|name text|func",
+        "public|dns_suffix|text|name text, labels bigint|func",
+        "public|ip_family|bigint|address text|func",
+        "public|p99|double precision|x double precision|agg",
+    ] {
+        assert!(lines.contains(&line), "{line}: {listed}");
+    }
+    let own: std::collections::BTreeSet<String> = world
+        .engine
+        .functions()
+        .into_iter()
+        .filter(|function| function.own)
+        .map(|function| function.name)
+        .collect();
+    let names = lines.iter().filter_map(|line| line.split('|').nth(1).map(str::to_owned)).collect();
+    assert_eq!(own, names, "{listed}");
+
+    let all = door.said(r"\dfS").await;
+    for line in ["pg_catalog|now|timestamp without time zone||func", "pg_catalog|row_number|numeric||window"]
+    {
+        assert!(all.lines().any(|found| found == line), "{line}: {all}");
+    }
+    for function in world.engine.functions() {
+        assert!(all.lines().any(|line| line.split('|').nth(1) == Some(&function.name)), "{}", function.name);
+    }
+    assert!(door.said(r"\df ip*").await.starts_with("public|ip_family|"));
+    assert!(door.said(r"\dfa").await.lines().all(|line| line.ends_with("|agg")));
+    let described = door.said(r"\df+ ip_family").await;
+    assert!(described.contains("4 or 6; NULL where it is no address."), "{described}");
+    assert_eq!(door.said("SELECT public.ip_family('::1'), pg_catalog.abs(-1)").await, "6|1");
+    assert_eq!(
+        door.said("SELECT format_type(prorettype, NULL), proargtypes, prokind FROM pg_proc WHERE proname = 'cidr_contains'").await,
+        "boolean|25 25|f"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

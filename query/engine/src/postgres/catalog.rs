@@ -5,15 +5,17 @@
 //! |------------------|----------------------------------------------------------------------|
 //! | `spec.rs`        | tables written as text: their columns, then their rows                 |
 //! | `empty.rs`       | tables that have no row here: there are no indexes, triggers, …        |
-//! | `objects.rs`     | databases, schemas, tables, columns, types, functions                  |
+//! | `objects.rs`     | databases, schemas, tables, columns, types                             |
+//! | `routines.rs`    | functions                                                              |
 //! | `information.rs` | `information_schema`                                                   |
 
 mod empty;
 mod information;
 mod objects;
+mod routines;
 mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::SchemaRef;
@@ -23,7 +25,8 @@ use datafusion::datasource::MemTable;
 use weir_model::tables;
 
 use super::types::Type;
-use spec::Rows;
+pub(super) use routines::{Routine, routine};
+use spec::{Rows, Value};
 
 /// The only database.
 pub(super) const DATABASE: &str = "weir";
@@ -122,6 +125,11 @@ pub(super) fn is_list(column: &str) -> bool {
     tables.flat_map(|(_, spec)| spec.split_whitespace()).any(|told| {
         told.split_once(':').is_some_and(|(name, kind)| name == column && ["T", "O", "I"].contains(&kind))
     })
+}
+
+/// A row that says these columns.
+fn row<const N: usize>(values: [(&'static str, Value); N]) -> HashMap<&'static str, Value> {
+    values.into()
 }
 
 /// By schema and name.

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionContext;
 
-use super::catalog::{INFORMATION, PG_CATALOG, PUBLIC, RELATIONS, relation};
+use super::catalog::{INFORMATION, PG_CATALOG, PUBLIC, RELATIONS, Routine, relation, routine};
 use super::types::{Scalar, Type};
 
 /// What a function gives for the texts that it was given.
@@ -51,9 +51,17 @@ const FUNCTIONS: &[(&str, Run)] = &[
     ("pg_function_is_visible", Run::Yes),
     ("pg_get_constraintdef", Run::Null),
     ("pg_get_expr", Run::Null),
-    ("pg_get_function_arguments", Run::Null),
-    ("pg_get_function_identity_arguments", Run::Null),
-    ("pg_get_function_result", Run::Null),
+    (
+        "pg_get_function_arguments",
+        Run::Text(|given| routine(given.first().copied()??).map(Routine::arguments)),
+    ),
+    (
+        "pg_get_function_identity_arguments",
+        Run::Text(|given| routine(given.first().copied()??).map(Routine::arguments)),
+    ),
+    ("pg_get_function_result", Run::Text(|given| routine(given.first().copied()??).map(Routine::result))),
+    ("pg_get_function_sqlbody", Run::Null),
+    ("pg_get_functiondef", Run::Null),
     ("pg_get_indexdef", Run::Null),
     ("pg_get_partkeydef", Run::Null),
     ("pg_get_ruledef", Run::Null),
@@ -245,12 +253,16 @@ fn format_type(oid: &str) -> Option<String> {
         18 => "\"char\"".to_owned(),
         1042 => "character".to_owned(),
         1043 => "character varying".to_owned(),
+        2276 => "\"any\"".to_owned(),
         _ => Type::by_oid(oid).map_or_else(|| "???".to_owned(), Type::sql_name),
     })
 }
 
-/// What is told of a relation (number 0) or of its column.
+/// What is told of a function, of a relation (number 0) or of its column.
 fn described(oid: &str, number: &str) -> Option<String> {
+    if let Some(found) = routine(oid) {
+        return (!found.description.is_empty()).then(|| found.description.clone());
+    }
     let oid: i64 = oid.parse().ok()?;
     let found = RELATIONS.iter().find(|relation| relation.oid == oid)?;
     let description = match number.parse::<usize>().ok()?.checked_sub(1) {

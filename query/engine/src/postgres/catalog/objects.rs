@@ -1,9 +1,8 @@
 //! `pg_catalog`'s tables that have rows: databases, schemas, tables, columns, types, roles, settings.
 
-use std::collections::HashMap;
-
-use super::spec::{Rows, Value};
-use super::{DATABASE, INFORMATION, OWNER, PG_CATALOG, PUBLIC, RELATIONS};
+use super::routines::{self, ROUTINES};
+use super::spec::Rows;
+use super::{DATABASE, INFORMATION, OWNER, PG_CATALOG, PUBLIC, RELATIONS, row};
 use crate::postgres::types::{Scalar, Type};
 
 /// Name and columns, as PostgreSQL 16 has them.
@@ -30,7 +29,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
     ("pg_namespace", "oid:o nspname:n nspowner:o nspacl:T"),
     (
         "pg_proc",
-        "oid:o proname:n pronamespace:o proowner:o prolang:o procost:f prorows:f provariadic:o prosupport:t prokind:c prosecdef:b proleakproof:b proisstrict:b proretset:b provolatile:c proparallel:c pronargs:2 pronargdefaults:2 prorettype:o proargtypes:O proallargtypes:O proargmodes:T proargnames:T proargdefaults:t prosrc:t probin:t prosqlbody:t proconfig:T proacl:T",
+        "oid:o proname:n pronamespace:o proowner:o prolang:o procost:f prorows:f provariadic:o prosupport:t prokind:c prosecdef:b proleakproof:b proisstrict:b proretset:b provolatile:c proparallel:c pronargs:2 pronargdefaults:2 prorettype:o proargtypes:t proallargtypes:O proargmodes:T proargnames:T proargdefaults:t prosrc:t probin:t prosqlbody:t proconfig:T proacl:T",
     ),
     (
         "pg_roles",
@@ -83,10 +82,6 @@ pub(super) fn known_oid(name: &str) -> Option<i64> {
     })
 }
 
-fn row<const N: usize>(values: [(&'static str, Value); N]) -> HashMap<&'static str, Value> {
-    values.into()
-}
-
 /// The rows of a table that is the same for all sessions; `None` where it isn't.
 pub(super) fn rows(table: &str) -> Option<Rows> {
     Some(match table {
@@ -116,7 +111,7 @@ pub(super) fn rows(table: &str) -> Option<Rows> {
                 row([("oid", oid.into()), ("nspname", name.into()), ("nspowner", OWNER.into())])
             })
             .collect(),
-        "pg_proc" => Vec::new(),
+        "pg_proc" => routines::rows(),
         "pg_tables" => RELATIONS
             .iter()
             .map(|relation| {
@@ -197,6 +192,13 @@ fn descriptions() -> Rows {
             }
         }
     }
+    rows.extend(ROUTINES.iter().filter(|routine| !routine.description.is_empty()).map(|routine| {
+        row([
+            ("objoid", routine.oid.into()),
+            ("classoid", 1255.into()),
+            ("description", routine.description.as_str().into()),
+        ])
+    }));
     rows
 }
 

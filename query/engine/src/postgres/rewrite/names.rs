@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 
 use super::parts;
-use crate::postgres::catalog::{self, PG_CATALOG};
+use crate::postgres::catalog::{self, PG_CATALOG, PUBLIC};
 
 /// A table of the catalogue gets its schema, unless one of Weir's has that name.
 pub(super) fn relation(name: &mut ObjectName) {
@@ -27,7 +27,7 @@ pub(super) fn function(expr: &mut Expr) {
 }
 
 pub(super) fn unqualified(name: &mut ObjectName) {
-    if name.0.len() == 2 && parts(name)[0] == PG_CATALOG.0 {
+    if name.0.len() == 2 && [PG_CATALOG.0, PUBLIC.0].contains(&parts(name)[0].as_str()) {
         name.0.remove(0);
     }
 }
