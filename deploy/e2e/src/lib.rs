@@ -26,7 +26,7 @@ pub use files::files_below;
 pub use kubernetes::ControlPlane;
 pub use net::Namespace;
 pub use peer::{Peer, TlsServer};
-pub use process::{Process, beside_weir, run, weir_binary};
+pub use process::{Process, beside_weir, run, weir_binary, without_settings};
 pub use weir::{Store, Weir};
 
 use std::time::{Duration, Instant};

@@ -56,6 +56,15 @@ where
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Leaves out the settings of whoever runs the tests: they are not the test's.
+pub fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("WEIR_") {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// A program that runs beside the test; it is killed at the latest when this is dropped.
 pub struct Process {
     child: Child,

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::process::without_settings;
 use crate::{Process, run, until, weir_binary};
 
 /// A data directory that outlives the processes that use it.
@@ -89,12 +90,7 @@ impl Weir {
             std::fs::remove_file(&ready_file)?;
         }
         command.arg("--data-dir").arg(store.path("data")).arg("--ready-file").arg(&ready_file);
-        for (name, _) in std::env::vars_os() {
-            // The settings of whoever runs the tests are not the test's.
-            if name.to_string_lossy().starts_with("WEIR_") {
-                command.env_remove(name);
-            }
-        }
+        without_settings(&mut command);
         let mut process = Process::start(&mut command, &store.path("weir.log"))?;
         let look = || {
             let found = process.must_run().map(|()| std::fs::read(&ready_file).ok());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use weir_e2e::{Process, Store, Weir, files_below, until, weir_binary};
+use weir_e2e::{Process, Store, Weir, files_below, until, weir_binary, without_settings};
 use weir_model::{FlowRow, SpanRow, ToSmolStr as _, format_smolstr};
 use weir_wire::{Shipper, ShipperConfig};
 
@@ -182,12 +182,7 @@ impl Others {
 fn tool(arguments: &[&str]) -> Command {
     let mut command = Command::new(weir_binary());
     command.args(arguments);
-    for (name, _) in std::env::vars_os() {
-        // The settings of whoever runs the tests are not the test's.
-        if name.to_string_lossy().starts_with("WEIR_") {
-            command.env_remove(name);
-        }
-    }
+    without_settings(&mut command);
     command
 }
 

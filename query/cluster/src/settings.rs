@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
+use ballista_core::extension::SessionConfigExt;
 use datafusion::prelude::SessionConfig;
 
 /// A message between them: a part of a plan may have the newest rows in it.
@@ -27,7 +27,7 @@ pub(crate) fn session() -> SessionConfig {
 /// What a plan may have in it that many work on: nothing that one step tells another as it goes, since that one may be
 /// elsewhere.
 pub(crate) fn spread(config: SessionConfig) -> SessionConfig {
-    let config = config.upgrade_for_ballista().ballista_restricted_configuration();
+    let config = config.upgrade_for_ballista();
     // Ballista's joins are by sorting, which spills, and takes several times as long. What doesn't fit is answered by whoever
     // was asked, who can spill.
     config.set_bool("datafusion.optimizer.prefer_hash_join", true)

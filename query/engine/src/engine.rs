@@ -193,12 +193,12 @@ impl Engine {
     /// The same with machines that answer questions with it.
     #[must_use]
     pub fn spreading(self, over: Arc<dyn Spread>) -> Engine {
-        Engine { others: Some(Others { over, counted: Arc::default() }), ..self }
+        Engine { others: Some(Others::new(over, self.state.clone())), ..self }
     }
 
     /// What became of questions that those were asked; `None` where there are none.
     pub fn spread(&self) -> Option<spread::Counts> {
-        self.others.as_ref().map(|others| others.counted.now())
+        self.others.as_ref().map(Others::counts)
     }
 
     /// The same for one request of `caller`, whose turn it is as long as it or an answer of it lives. Waits for the turn.
@@ -435,8 +435,7 @@ async fn start(
     let task = Arc::new(TaskContext::from(&state).with_session_config(config).with_runtime(runtime));
     if let Some(others) = others {
         let here = spread::Here { state: &state, question: &asked, plan: &plan, task: &task };
-        let opened = state.config().get_extension::<Opened>().unwrap_or_default();
-        if let Some(rows) = Box::pin(here.spread(others, opened)).await.map_err(|err| failed(&err))? {
+        if let Some(rows) = Box::pin(here.spread(others)).await.map_err(|err| failed(&err))? {
             return Ok(rows);
         }
     }

@@ -118,10 +118,18 @@ pub(crate) async fn parquet(
 
 /// The same files, which filter while they are read; `None` for anything else.
 pub(crate) fn filtering_early(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    read_otherwise(plan, |source| source.with_pushdown_filters(true))
+}
+
+/// The same files, read in another way; `None` for anything else.
+pub(crate) fn read_otherwise(
+    plan: &Arc<dyn ExecutionPlan>,
+    change: impl FnOnce(ParquetSource) -> ParquetSource,
+) -> Option<Arc<dyn ExecutionPlan>> {
     let (config, source) =
         plan.downcast_ref::<DataSourceExec>()?.downcast_to_file_source::<ParquetSource>()?;
-    let source = source.clone().with_pushdown_filters(true);
-    let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
+    let source = Arc::new(change(source.clone()));
+    let config = FileScanConfigBuilder::from(config.clone()).with_source(source).build();
     Some(DataSourceExec::from_data_source(config))
 }
 

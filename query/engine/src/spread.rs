@@ -14,12 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_err};
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource,
-};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, ParquetSource};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -89,24 +87,36 @@ pub struct Counts {
 
 /// The same, while it goes on.
 #[derive(Debug, Default)]
-pub(crate) struct Counted {
+struct Counted {
     answered: AtomicU64,
     alone: AtomicU64,
     broken_off: AtomicU64,
 }
 
 impl Counted {
-    pub(crate) fn now(&self) -> Counts {
+    fn now(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts { answered: of(&self.answered), alone: of(&self.alone), broken_off: of(&self.broken_off) }
     }
 }
 
 /// Others, and what became of what they were asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Others {
-    pub(crate) over: Arc<dyn Spread>,
-    pub(crate) counted: Arc<Counted>,
+    over: Arc<dyn Spread>,
+    counted: Arc<Counted>,
+    /// With the functions that everybody has.
+    known: Arc<SessionState>,
+}
+
+impl Others {
+    pub(crate) fn new(over: Arc<dyn Spread>, known: Arc<SessionState>) -> Others {
+        Others { over, counted: Arc::default(), known }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counted.now()
+    }
 }
 
 /// Under which URL plans name the store's files.
@@ -173,16 +183,9 @@ pub fn noting(
 ) -> Result<(Arc<dyn ExecutionPlan>, LastOpened)> {
     let opened = LastOpened::default();
     let plan = plan.transform_up(|step| {
-        let Some((config, source)) = step
-            .downcast_ref::<DataSourceExec>()
-            .and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>)
-        else {
-            return Ok(Transformed::no(step));
-        };
-        let readers = Readers::new(objects.clone(), footers.clone(), opened.0.clone());
-        let source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
-        let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
-        Ok(Transformed::yes(DataSourceExec::from_data_source(config) as _))
+        let readers = Arc::new(Readers::new(objects.clone(), footers.clone(), opened.0.clone()));
+        let noting = files::read_otherwise(&step, |source| source.with_parquet_file_reader_factory(readers));
+        Ok(noting.map_or_else(|| Transformed::no(step), Transformed::yes))
     });
     Ok((plan.data()?, opened))
 }
@@ -200,6 +203,11 @@ fn is_memory(step: &Arc<dyn ExecutionPlan>) -> bool {
     })
 }
 
+/// Whether it is rows that only this process has.
+fn is_newest(step: &Arc<dyn ExecutionPlan>) -> bool {
+    step.is::<CompactExec>() || is_memory(step)
+}
+
 /// A question as it would be answered here.
 pub(crate) struct Here<'a> {
     pub(crate) state: &'a SessionState,
@@ -213,14 +221,10 @@ impl Here<'_> {
     ///
     /// # Errors
     /// When the newest rows can't be read.
-    pub(crate) async fn spread(
-        &self,
-        others: &Others,
-        opened: Arc<Opened>,
-    ) -> Result<Option<SendableRecordBatchStream>> {
+    pub(crate) async fn spread(&self, others: &Others) -> Result<Option<SendableRecordBatchStream>> {
         let over = &others.over;
         let bytes = bytes_read(self.plan).filter(|bytes| *bytes > 0 && *bytes >= over.least_bytes());
-        if bytes.is_none() || !knows_functions(self.plan, over.as_ref()) {
+        if bytes.is_none() || !knows_functions(self.plan, &others.known) {
             return Ok(None);
         }
         let config = over.settings(self.state.config().clone().with_target_partitions(over.parts()));
@@ -241,8 +245,9 @@ impl Here<'_> {
             debug!("the newest rows are too many to send along: a question is answered here");
             return Ok(None);
         };
-        let rows = over.rows(plan.clone(), config);
+        let rows = over.rows(plan, config);
         let here = (self.plan.clone(), self.task.clone());
+        let opened = self.state.config().get_extension::<Opened>().unwrap_or_default();
         let schema = self.plan.schema();
         // Optimizers may disagree on what may be null, and columns have the same names and types.
         let rows = answered(rows, here, schema.clone(), opened, others.counted.clone());
@@ -251,8 +256,7 @@ impl Here<'_> {
 }
 
 /// Whether all functions of a plan are those that everybody has: a client of PostgreSQL's may use others.
-fn knows_functions(plan: &Arc<dyn ExecutionPlan>, over: &dyn Spread) -> bool {
-    let known = state(over.settings(SessionConfig::new()), Arc::default());
+fn knows_functions(plan: &Arc<dyn ExecutionPlan>, known: &SessionState) -> bool {
     let mut is_known = true;
     let mut look = |expression: &Arc<dyn PhysicalExpr>| {
         expression.apply(|part| {
@@ -274,11 +278,11 @@ async fn with_newest(
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let mut newest = Vec::new();
     plan.apply(|step| {
-        let is_newest = step.is::<CompactExec>() || is_memory(step);
-        if is_newest {
-            newest.push(step.clone());
+        if !is_newest(step) {
+            return Ok(TreeNodeRecursion::Continue);
         }
-        Ok(if is_newest { TreeNodeRecursion::Jump } else { TreeNodeRecursion::Continue })
+        newest.push(step.clone());
+        Ok(TreeNodeRecursion::Jump)
     })?;
     let mut room = NEWEST_BYTES;
     let mut found = Vec::new();
@@ -297,10 +301,12 @@ async fn with_newest(
     }
     let mut found = found.into_iter();
     let plan = plan.transform_down(|step| {
-        if !step.is::<CompactExec>() && !is_memory(&step) {
+        if !is_newest(&step) {
             return Ok(Transformed::no(step));
         }
-        let (schema, batches) = found.next().unwrap_or_else(|| (step.schema(), Vec::new()));
+        let Some((schema, batches)) = found.next() else {
+            return internal_err!("newest rows that were not read");
+        };
         let rows = MemorySourceConfig::try_new(&[batches], schema, None)?;
         Ok(Transformed::new(DataSourceExec::from_data_source(rows) as _, true, TreeNodeRecursion::Jump))
     });

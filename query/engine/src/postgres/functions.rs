@@ -30,6 +30,9 @@ enum Run {
     Texts(fn(&[Option<&str>]) -> Option<Vec<String>>),
 }
 
+/// What a routine takes, by its number.
+const ARGUMENTS: Run = Run::Text(|given| routine(given.first().copied()??).map(Routine::arguments));
+
 const FUNCTIONS: &[(&str, Run)] = &[
     ("array_lower", Run::Number(|given| items(given.first().copied()??).map(|_| 1))),
     ("array_upper", Run::Number(|given| items(given.first().copied()??))),
@@ -51,14 +54,8 @@ const FUNCTIONS: &[(&str, Run)] = &[
     ("pg_function_is_visible", Run::Yes),
     ("pg_get_constraintdef", Run::Null),
     ("pg_get_expr", Run::Null),
-    (
-        "pg_get_function_arguments",
-        Run::Text(|given| routine(given.first().copied()??).map(Routine::arguments)),
-    ),
-    (
-        "pg_get_function_identity_arguments",
-        Run::Text(|given| routine(given.first().copied()??).map(Routine::arguments)),
-    ),
+    ("pg_get_function_arguments", ARGUMENTS),
+    ("pg_get_function_identity_arguments", ARGUMENTS),
     ("pg_get_function_result", Run::Text(|given| routine(given.first().copied()??).map(Routine::result))),
     ("pg_get_function_sqlbody", Run::Null),
     ("pg_get_functiondef", Run::Null),
